@@ -62,7 +62,8 @@ class Label:
     def from_dict(cls, data: dict[str, Any]) -> Label:
         """Read a label as ``to_dict`` writes it."""
         codes = data.get("terminology")
-        terms = None if not codes else Terminology(**{k: tuple(v) if v else None for k, v in codes.items()})
+        pairs: dict[str, Any] = {name: tuple(code) if code else None for name, code in (codes or {}).items()}
+        terms = Terminology(**pairs) if pairs else None
         return cls(int(data["value"]), str(data["name"]), tuple(data["color"]), terms)
 
 
