@@ -73,9 +73,9 @@ class SegmentSettings:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     backend: str = "auto"
-    """``openvino`` (CPU), ``torch``, or ``auto``: torch on CUDA where there is one, else openvino, else torch on CPU."""
+    """``openvino`` (CPU), ``torch``, or ``auto``: torch on CUDA if there is one, else openvino, else torch on CPU."""
     mode: str = "auto"
-    """``roi``: locate, then refine regions; ``box``: refine the whole body box; ``auto``: roi, or box if none is found."""
+    """``roi``: locate, then refine regions; ``box``: refine the whole body; ``auto``: roi, or box if none is found."""
     memory_mb: int = 1200
     """Cap in MiB on the memory of one network pass and of one slab of label export; larger regions are tiled."""
     threads: int = 0
