@@ -15,7 +15,10 @@
                "spacing_mm": 1.5,                      # isotropic working spacing
                "windows": [[-200, 300], [-1000, 1000]],# one input channel per HU window, mapped to -1..1 and clipped
                "classes": ["background", "kidney", "tumor", "cyst"],  # output channels, after merging
-               "divisor": 16, "taps": {"e1": "module.path", ...}}
+               "divisor": 16, "taps": {"e1": "module.path", ...},
+               "groups": [[0, 2, 3], [1], ...]}        # optional: trained channels merged into each class
+
+Networks are rebuilt and loaded with ``hlfd.models.build.load_network``, which needs torch.
 
 Weights are stored with batch norm folded into the convolutions, in half precision, and read as float32.
 """
@@ -47,6 +50,7 @@ class NetworkEntry:
     classes: tuple[str, ...]
     divisor: int
     taps: dict[str, str]
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def _network(folder: Path, data: dict[str, Any] | None) -> NetworkEntry | None:
         classes=tuple(data["classes"]),
         divisor=int(data["divisor"]),
         taps=dict(data["taps"]),
+        groups=tuple(tuple(int(channel) for channel in group) for group in data.get("groups") or ()),
     )
 
 
