@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -119,7 +120,7 @@ def sequential_pairs(module: nn.Module) -> list[tuple[str, str]]:
     for path, child in module.named_modules():
         if isinstance(child, nn.Sequential):
             names = list(child._modules.items())
-            for (first, conv), (second, norm) in zip(names, names[1:], strict=False):
+            for (first, conv), (second, norm) in itertools.pairwise(names):
                 if isinstance(conv, nn.modules.conv._ConvNd) and isinstance(norm, nn.modules.batchnorm._BatchNorm):
                     prefix = f"{path}." if path else ""
                     pairs.append((prefix + first, prefix + second))

@@ -6,6 +6,7 @@ Nature Methods 2021; MONAI ``monai.networks.nets.DynUNet``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ SMALL_WIDTHS = (16, 32, 64, 128, 192, 192)
 
 def _receptive_field(levels: int) -> int:
     strides = [2**level for level in range(levels)]
-    encoder = 4 * strides[0] + sum(2 * fine + 2 * coarse for fine, coarse in zip(strides, strides[1:], strict=False))
+    encoder = 4 * strides[0] + sum(2 * fine + 2 * coarse for fine, coarse in itertools.pairwise(strides))
     decoder = sum(4 * stride for stride in strides[:-1])
     return encoder + decoder + strides[-1]
 

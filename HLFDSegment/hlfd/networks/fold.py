@@ -31,7 +31,8 @@ def _fold_pair(conv: nn.Module, norm: nn.Module) -> None:
     assert isinstance(conv, nn.modules.conv._ConvNd)
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
+    assert mean is not None
+    assert variance is not None
     scale = (variance.double() + norm.eps).rsqrt()
     shift = -mean.double() if conv.bias is None else conv.bias.double() - mean.double()
     if norm.affine:
