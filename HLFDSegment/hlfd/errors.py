@@ -42,6 +42,30 @@ class InputError(HlfdError):
     code = "bad_input"
 
 
+class MissingInputError(InputError):
+    """A file or folder that does not exist."""
+
+    code = "missing_input"
+
+
+class DamagedInputError(InputError):
+    """A truncated or corrupt file."""
+
+    code = "damaged_input"
+
+
+class UnsupportedInputError(InputError):
+    """A file format, compression or pixel type that cannot be read or written."""
+
+    code = "unsupported_input"
+
+
+class SeriesChoiceError(InputError):
+    """A DICOM folder with several series of which none was chosen, or an unknown series."""
+
+    code = "series_choice"
+
+
 class EmptyInputError(InputError):
     """A folder, image or label map without content."""
 
