@@ -58,6 +58,7 @@ def _space_error(folder: Path, error: RuntimeError) -> OSError:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
+    """Return the error to raise when writing ``path`` failed with ``error``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f'No space is left to write "{path}".', "Free some space and start again; it resumes.")
     return OutputError(f'Cannot write "{path}": {error.strerror or error}.', "Choose a folder that you may write to.")

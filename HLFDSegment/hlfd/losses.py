@@ -58,7 +58,7 @@ def focal_dice_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0, smooth: 
 
 
 def dice_ce_loss(
-    logits: Tensor, labels: Tensor, class_weights: Sequence[float] | None = None, smooth: float = 1e-5
+    logits: Tensor, labels: Tensor, class_weights: Sequence[float] | Tensor | None = None, smooth: float = 1e-5
 ) -> Tensor:
     """Cross-entropy plus Dice loss of the foreground over the batch, for supervised training with many classes.
 
@@ -74,7 +74,7 @@ def dice_ce_loss(
         return -log_p_true.mean() + dice_loss[1:].mean()
     if len(class_weights) != logits.shape[1]:
         raise InputError(f"{len(class_weights)} class weights were given for {logits.shape[1]} classes.")
-    weights = torch.tensor(class_weights, dtype=log_p.dtype, device=log_p.device)
+    weights = torch.as_tensor(class_weights, dtype=log_p.dtype, device=log_p.device)
     voxel_weights = weights[labels.long()].unsqueeze(1)
     cross_entropy = -(voxel_weights * log_p_true).sum() / voxel_weights.sum()
     return cross_entropy + (weights[1:] * dice_loss[1:]).sum() / weights[1:].sum()

@@ -20,8 +20,7 @@ class RunLog:
         self._path = folder / "metrics.jsonl"
         self._on_event = on_event
         kept = [line for line in self._lines() if json.loads(line)["step"] <= start_step]
-        text = "".join(f"{line}\n" for line in kept)
-        write_atomically(self._path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+        write_atomically(self._path, lambda temporary: _write_lines(temporary, kept))
         self._board: Any = self._open_board(folder, start_step) if tensorboard else None
 
     def _lines(self) -> list[str]:
@@ -55,3 +54,7 @@ class RunLog:
         """Flush and close."""
         if self._board is not None:
             self._board.close()
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

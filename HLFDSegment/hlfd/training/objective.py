@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor, nn
+
+from hlfd.errors import ConfigError
+from hlfd.losses import dice_ce_loss
 
 Batch = dict[str, Tensor]
 
@@ -24,10 +28,16 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """Plain supervised training with one loss of logits and labels."""
+    """Plain supervised training with one loss of logits and labels: Dice plus cross-entropy unless given."""
 
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._loss = loss
+    def __init__(
+        self,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        class_weights: Sequence[float] | Tensor | None = None,
+    ) -> None:
+        if loss is not None and class_weights is not None:
+            raise ConfigError("class_weights belong to the default loss; give them to the loss that was passed.")
+        self._loss = loss or partial(dice_ce_loss, class_weights=class_weights)
 
     def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the logits of ``batch["image"]`` and the term ``segmentation`` against ``batch["label"]``."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from hlfd.config import look_up
@@ -14,6 +14,7 @@ from hlfd.data.phantom_source import PhantomSource
 from hlfd.data.pool import PoolEntry, PoolSettings, build_pool
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
+from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.training.fit import fit
 from hlfd.training.objective import Supervised
@@ -89,7 +90,7 @@ def train_network(
     train_source = PhantomSource(pool(recipe, "train"), entry.patch, entry.classes, recipe.seed)
     held_out = PhantomSource(pool(recipe, "validation"), entry.patch, entry.classes, recipe.seed + 1)
     names = ["background", *entry.classes]
-    weights = torch.tensor([entry.class_weights.get(name, 1.0) for name in names])
+    weights = tuple(entry.class_weights.get(name, 1.0) for name in names)
     validator = PatchValidator(
         [held_out.sample(index) for index in range(recipe.validation_patches)],
         names=["background", *entry.exported],
@@ -97,7 +98,7 @@ def train_network(
     )
     result = fit(
         network,
-        Supervised(class_weights=weights),
+        Supervised(partial(dice_ce_loss, class_weights=weights, smooth=1.0)),
         train_source,
         entry.training,
         folder=recipe.folder / stage,

@@ -14,8 +14,6 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 class TrainSettings:
     """How one network is trained."""
 
-    output: str = "runs/train"
-    """Folder of the run: checkpoints, best and last weights, metrics.jsonl, TensorBoard events."""
     steps: int = 10_000
     """Optimiser steps of the whole run; the learning rate falls to ``final_lr`` at the last."""
     batch_size: int = 2
@@ -71,5 +69,3 @@ class TrainSettings:
             raise ConfigError(f"ema_decay is {self.ema_decay}; a value from 0 to below 1 was expected.")
         if self.patience < 0 or self.seed < 0:
             raise ConfigError("patience and seed must not be negative.")
-        if not self.output:
-            raise ConfigError("output is empty; the folder of the run was expected.")

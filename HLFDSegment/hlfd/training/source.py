@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 import torch
@@ -39,7 +39,7 @@ def _single_thread(worker: int) -> None:
 
 def batches(
     source: PatchSource, batch_size: int, first_step: int, last_step: int, workers: int = 0, pin: bool = False
-) -> Iterator[Sample]:
+) -> Generator[Sample, None, None]:
     """Yield the batches of steps ``first_step`` .. ``last_step`` - 1 in order, whatever the number of workers.
 
     Batch of step s holds the samples s * batch_size .. (s + 1) * batch_size - 1. Workers compute with one thread

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ from hlfd.training.state import RunFolder, random_state, restore_random_state, s
 
 Validate = Callable[[nn.Module], dict[str, float]]
 _MAX_BAD_STEPS = 20
-_FREE_TO_CHANGE = {"output", "device", "log_every", "checkpoint_every", "workers", "tensorboard"}
+_FREE_TO_CHANGE = {"device", "log_every", "checkpoint_every", "workers", "tensorboard"}
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """The outcome of a run; ``best_value`` and ``best_step`` are None without validation."""
+    """The outcome of a run: steps done, best validation (None and empty without one), its numbers, and the files."""
 
     step: int
     best_value: float | None
@@ -41,6 +41,7 @@ class FitResult:
     best_weights: Path
     last_weights: Path
     seconds: float
+    metrics: dict[str, float]
 
 
 @dataclass
@@ -51,6 +52,7 @@ class _Position:
     best_value: float | None = None
     best_step: int | None = None
     stale_validations: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -58,21 +60,23 @@ def fit(
     objective: Objective,
     train_source: PatchSource,
     settings: TrainSettings,
+    folder: Path,
     validate: Validate | None = None,
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
     resume: bool = True,
 ) -> FitResult:
-    """Train ``network`` and return where its weights are; afterwards it holds the best (averaged) weights, in eval mode.
+    """Train ``network`` and return where its weights are; it then holds the best averaged weights, in eval mode.
 
-    ``objective`` names the loss terms of a batch; ``train_source`` makes the patches (both see their docstrings);
+    ``folder`` gets checkpoints, best.safetensors, last.safetensors, metrics.jsonl, settings.yaml and TensorBoard
+    events. ``objective`` names the loss terms of a batch; ``train_source`` makes the patches (see their classes);
     ``validate`` gets the averaged network in eval mode, without gradients and within autocast, and returns numbers
-    with ``settings.monitor`` among them. A run whose folder holds a checkpoint continues from it unless ``resume`` is
-    False; on CPU in float32 it ends with exactly the weights of an unbroken run. Cancelling writes a checkpoint and
-    raises ``CancelledError``. Raises ``OutputError``, ``DiskFullError``, ``DeviceError``, ``ConfigError``,
-    ``InputError`` or ``HlfdError`` when the loss stays not finite.
+    with ``settings.monitor`` among them. A folder with a checkpoint is continued unless ``resume`` is False; on CPU
+    in float32 the run ends with exactly the weights of an unbroken run. Cancelling writes a checkpoint and raises
+    ``CancelledError``. Raises ``OutputError``, ``DiskFullError``, ``DeviceError``, ``ConfigError``, ``InputError``, or
+    ``HlfdError`` when the gradient stays not finite.
     """
-    run = _Run(network, objective, settings, validate, on_event, cancel or CancelToken(), resume)
+    run = _Run(network, objective, settings, folder, validate, on_event, cancel or CancelToken(), resume)
     try:
         return run.train(train_source)
     finally:
@@ -87,13 +91,14 @@ class _Run:
         network: nn.Module,
         objective: Objective,
         settings: TrainSettings,
+        folder: Path,
         validate: Validate | None,
         on_event: OnEvent,
         cancel: CancelToken,
         resume: bool,
     ) -> None:
         self.settings, self.validate, self.on_event, self.cancel = settings, validate, on_event, cancel
-        self.folder = RunFolder(Path(settings.output))
+        self.folder = RunFolder(Path(folder))
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         self.format = _memory_format(network, settings.channels_last)
@@ -121,7 +126,7 @@ class _Run:
         self.on_event(Stage("train"))
         pin = self.device.type == "cuda"
         stream = batches(source, self.settings.batch_size, first, self.settings.steps, self.settings.workers, pin)
-        with contextlib.closing(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):  # type: ignore[no-untyped-call,type-var]
+        with contextlib.closing(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
             for step in range(first, self.settings.steps):
                 if self._finished_early():
                     break
@@ -153,7 +158,7 @@ class _Run:
         if step == 0:
             _check_labels(logits, batch)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm or math.inf)
@@ -212,12 +217,12 @@ class _Run:
                 f'Validation gives {", ".join(values)}, but not "{self.settings.monitor}".', "Change monitor."
             )
         self.log.write(step, {f"validation/{name}": value for name, value in values.items()})
-        value, position = values[self.settings.monitor], self.position
-        if position.best_value is None or value > position.best_value:
-            position.best_value, position.best_step, position.stale_validations = value, step, 0
+        value, best = values[self.settings.monitor], self.position.best_value
+        if best is None or value > best:
+            self.position = _Position(step, value, step, 0, values)
             save_weights(self.ema.network, self.folder.best, metadata={"step": str(step), "value": f"{value:.6f}"})
         else:
-            position.stale_validations += 1
+            self.position.stale_validations += 1
         self.on_event(Stage("train"))
 
     def _finished_early(self) -> bool:
@@ -231,9 +236,8 @@ class _Run:
         if position.best_value is None:
             save_weights(self.ema.network, folder.best, metadata={"step": str(position.step)})
         load_weights(self.network, folder.best).eval()
-        return FitResult(
-            position.step, position.best_value, position.best_step, folder.best, folder.last, round(seconds, 3)
-        )
+        best = (position.best_value, position.best_step, folder.best)
+        return FitResult(position.step, *best, folder.last, round(seconds, 3), position.best_metrics)
 
     def _save(self) -> None:
         """Write everything that the rest of the run depends on."""

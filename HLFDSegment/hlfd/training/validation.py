@@ -1,0 +1,59 @@
+"""Validation during training: Dice per class over a fixed list of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hlfd.errors import ConfigError
+from hlfd.networks.merge import merge_logits
+
+Groups = Sequence[Sequence[int]]
+
+
+class PatchValidator:
+    """Dice of a network on held-out samples, to be given to ``fit``.
+
+    ``samples`` are those of a ``PatchSource``: patches, or whole volumes padded to the network's divisor. ``names``
+    are the classes, background first. ``groups`` lists per class the trained channels merged into it (also in the
+    labels); without it channels are classes. Counts are added up over all samples before the ratio is taken, so empty
+    patches need no rule of their own.
+    """
+
+    def __init__(
+        self, samples: Sequence[dict[str, Tensor]], names: Sequence[str], groups: Groups | None = None
+    ) -> None:
+        if not samples:
+            raise ConfigError("There are no validation samples.", "Keep some cases for validation.")
+        self._samples = list(samples)
+        self._names = list(names)
+        self._groups = [list(group) for group in groups or [[i] for i in range(len(names))]]
+        if len(self._groups) != len(self._names):
+            raise ConfigError(f"{len(self._groups)} groups were given for the classes {self._names}.")
+        self._class_of = torch.zeros(sum(map(len, self._groups)), dtype=torch.long)
+        for index, group in enumerate(self._groups):
+            self._class_of[group] = index
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """Return ``dice_<name>`` per foreground class and their mean ``dice``; 1 where truth and result are empty."""
+        count = len(self._names)
+        confusion = torch.zeros(count * count, dtype=torch.long)
+        weight = next(network.parameters())
+        for sample in self._samples:
+            with torch.no_grad():
+                logits = network(sample["image"][None].to(weight.device))
+                predicted = merge_logits(logits.float(), self._groups)[0].argmax(0).cpu()
+            truth = self._class_of[sample["label"].long()]
+            confusion += torch.bincount((truth * count + predicted).flatten(), minlength=count * count)
+        return _dice(confusion.reshape(count, count), self._names)
+
+
+def _dice(confusion: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return Dice from a confusion matrix (truth, predicted)."""
+    overlap = confusion.diagonal().double()
+    total = confusion.sum(0) + confusion.sum(1)
+    dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0)[1:]
+    values = {f"dice_{name}": float(value) for name, value in zip(names[1:], dice, strict=True)}
+    return {"dice": float(dice.mean()), **values}
