@@ -1,0 +1,1 @@
+"""Cases to train on: layouts of public data sets, their check, and simulated sources."""
