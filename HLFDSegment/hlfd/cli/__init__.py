@@ -1,0 +1,1 @@
+"""The command line: one file per command. ``hlfd COMMAND --help`` describes each."""

@@ -1,0 +1,51 @@
+"""Values of the engine as plain JSON values and as words for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import PurePath
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Return mappings, sequences, dataclasses, paths and NumPy values as JSON values; NaN and infinity as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(value.to_dict() if hasattr(value, "to_dict") else dataclasses.asdict(value))
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return plain(value.tolist())
+    return value
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: "0.84 s", "12 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 10:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a number with ``digits`` decimals, or a dash for None and NaN."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def columns(rows: list[list[str]]) -> str:
+    """Return rows of text as aligned columns, the first to the left and the others to the right."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(cells)).rstrip()
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+    )
