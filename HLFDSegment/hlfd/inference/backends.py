@@ -1,0 +1,157 @@
+"""The two backends: OpenVINO on the CPU, and torch on CUDA or the CPU.
+
+Neither library is imported before it is used, so that a CPU segmentation costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlfd.config import SegmentSettings
+from hlfd.errors import DeviceError, MissingDependencyError, ModelError
+from hlfd.models.package import NetworkEntry
+
+if TYPE_CHECKING:
+    from hlfd.inference.tiling import Backend
+
+_PROBE = 64
+
+
+def cpu_threads(settings: SegmentSettings) -> int:
+    """Return the number of CPU threads to use."""
+    if settings.threads:
+        return settings.threads
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class OpenvinoBackend:
+    """One network compiled by OpenVINO for the CPU, for all input sizes at once."""
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, model: Any, threads: int) -> None:
+        """Compile an ``openvino.Model`` or the path of an IR file, in float32 so that all machines agree."""
+        openvino = _import_openvino()
+        core = openvino.Core()
+        self._model = core.read_model(str(model)) if not hasattr(model, "get_ops") else model
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": str(threads),
+        }
+        self._request = core.compile_model(self._model, "CPU", config).create_infer_request()
+        self._tensor = openvino.Tensor
+        self._bytes_per_voxel = 0.0
+
+    @classmethod
+    def load(cls, entry: NetworkEntry, threads: int) -> OpenvinoBackend:
+        """Read and compile the IR of a package's network; raise ``ModelError`` if it has none or a damaged one."""
+        if entry.openvino is None:
+            raise ModelError(
+                f'The network "{entry.weights.stem}" of this package has no OpenVINO model.',
+                "Use the torch backend, or export the package again.",
+            )
+        try:
+            return cls(entry.openvino, threads)
+        except RuntimeError as error:
+            raise ModelError(
+                f'OpenVINO cannot use "{entry.openvino}": {error}.', "Import the package again."
+            ) from error
+
+    def infer(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits (classes, z, y, x) of (1, channels, z, y, x)."""
+        self._request.infer({0: self._tensor(np.ascontiguousarray(channels), shared_memory=True)})
+        result: NDArray[np.float32] = self._request.get_output_tensor(0).data[0].copy()
+        return result
+
+    def bytes_per_voxel(self) -> float:
+        """Return the largest step's inputs and outputs plus its largest tensor again, for the skip connections."""
+        if not self._bytes_per_voxel:
+            model = self._model.clone()
+            channels = model.input(0).get_partial_shape()[1].get_length()
+            model.reshape([1, channels, _PROBE, _PROBE, _PROBE])
+            self._bytes_per_voxel = _bytes_per_voxel([_op_tensors(op) for op in model.get_ops()])
+        return self._bytes_per_voxel
+
+
+def _op_tensors(op: Any) -> list[int]:
+    """Return the number of elements of the tensors that depend on the input, of one operation."""
+    ports = [*op.inputs(), *op.outputs()] if op.get_type_name() not in ("Constant", "Parameter", "Result") else []
+    sizes = [int(np.prod(list(port.get_shape()))) for port in ports if port.get_partial_shape().is_static]
+    return [size for size in sizes if size >= _PROBE]
+
+
+def _bytes_per_voxel(steps: list[list[int]]) -> float:
+    largest = max((max(sizes) for sizes in steps if sizes), default=_PROBE**3)
+    step = max((sum(sizes) for sizes in steps), default=0)
+    return 4.0 * (step + largest) / _PROBE**3
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The OpenVINO backend needs the package openvino, which is not installed.",
+            'Install it with: pip install "hlfd[cpu]", or choose --backend torch.',
+        ) from error
+    return openvino
+
+
+def choose_backend(settings: SegmentSettings, entries: tuple[NetworkEntry | None, ...]) -> tuple[str, str]:
+    """Return (backend, device) for the settings: torch on CUDA if there is one, else openvino, else torch on the CPU.
+
+    Raises ``DeviceError`` for a CUDA device that is not there and ``MissingDependencyError`` for a missing backend.
+    """
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    has_torch = importlib.util.find_spec("torch") is not None
+    if settings.backend == "openvino" and has_openvino:
+        return "openvino", "cpu"
+    if settings.backend == "openvino":
+        _import_openvino()
+    wants_cuda = settings.device.startswith("cuda")
+    if wants_cuda or (settings.device == "auto" and has_torch and _nvidia_present()):
+        cuda = _cuda_device(settings.device) if has_torch else None
+        if cuda:
+            return "torch", cuda
+        if wants_cuda:
+            raise DeviceError(
+                f'The device "{settings.device}" is not available.', "Choose --device cpu, or install torch for CUDA."
+            )
+    exported = all(entry is None or entry.openvino is not None for entry in entries)
+    if settings.backend == "auto" and has_openvino and exported:
+        return "openvino", "cpu"
+    if not has_torch:
+        raise MissingDependencyError(
+            "No backend for this model is installed: neither openvino nor torch could be used.",
+            'Install one with: pip install "hlfd[cpu]".',
+        )
+    return "torch", "cpu"
+
+
+def _nvidia_present() -> bool:
+    """Return whether a CUDA driver is loaded, without the seconds that importing torch takes."""
+    return os.path.exists("/proc/driver/nvidia/version") or os.path.exists(r"C:\Windows\System32\nvcuda.dll")
+
+
+def _cuda_device(wanted: str) -> str | None:
+    import torch
+
+    index = int(wanted.removeprefix("cuda:")) if wanted.startswith("cuda:") else 0
+    return f"cuda:{index}" if torch.cuda.is_available() and index < torch.cuda.device_count() else None
+
+
+def load_backend(entry: NetworkEntry, kind: str, device: str, threads: int) -> Backend:
+    """Load one network of a package on the chosen backend and device."""
+    if kind == "openvino":
+        return OpenvinoBackend.load(entry, threads)
+    from hlfd.inference.torch_backend import TorchBackend
+
+    return TorchBackend.load(entry, device, threads)

@@ -1,0 +1,113 @@
+"""Plausibility of a refined region, decided on the working grid before labels go back to the volume.
+
+Changed voxels get their logits exchanged, so that the labels exported from the logits follow the decision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlfd.inference.regions import RegionRules, choose_parts, is_lateral, side_of
+from hlfd.inference.roles import Roles
+from hlfd.preprocess.components import Part, ball_opening, components, dilate, index_box
+from hlfd.preprocess.frame import box_slices
+from hlfd.preprocess.grid import Grid
+
+MIN_ORGAN_ML = 1.0
+_HORSESHOE_SHARE = 0.2
+
+
+def argmax_labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the class index (z, y, x) with the largest logit; the first one wins a tie."""
+    labels = np.zeros(logits.shape[1:], np.uint8)
+    best = logits[0].copy()
+    for index in range(1, len(logits)):
+        np.putmask(labels, logits[index] > best, np.uint8(index))
+        np.maximum(best, logits[index], out=best)
+    return labels
+
+
+def relabel(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDArray[np.bool_], index: int) -> None:
+    """Make ``index`` the class of the voxels in ``mask``: its logit changes places with the leading one."""
+    places: tuple[NDArray[np.intp], ...] = np.nonzero(mask & (labels != index))
+    old = labels[places].astype(np.intp)
+    leading, other = logits[(old, *places)], logits[(np.full(len(old), index), *places)]
+    # The first class wins a tie, so a later class must lead by a little.
+    logits[(np.full(len(old), index), *places)] = np.nextafter(leading, np.float32(np.inf))
+    logits[(old, *places)] = other
+    labels[places] = index
+
+
+def clean_region(
+    logits: NDArray[np.float32], labels: NDArray[np.uint8], grid: Grid, roles: Roles, rules: RegionRules, midline: float
+) -> float:
+    """Drop what is no plausible organ, fill holes, and return the plane (mm of the frame's x) between the sides.
+
+    Kept are the largest component per side that holds at least 1 ml of organ, and the tumours and cysts that touch it.
+    ``logits`` (classes, z, y, x) and ``labels`` (z, y, x) are changed in place.
+    """
+    foreground = labels > 0
+    low, high = index_box(foreground)
+    if low == high:
+        return midline
+    crop = box_slices([max(0, a - 1) for a in low], [b + 1 for b in high])
+    inside = grid.crop([s.start for s in crop], [min(s.stop, n) for s, n in zip(crop, grid.shape, strict=True)])  # type: ignore[arg-type]
+    part_logits, part_labels = logits[(slice(None), *crop)], labels[crop]
+    chosen, keep = _kept(part_labels, inside, roles, rules, midline)
+    relabel(part_logits, part_labels, (part_labels > 0) & ~keep, 0)
+    if roles.organs:
+        relabel(part_logits, part_labels, _holes(keep, inside, rules.hole_ml), roles.organs[0])
+    return _plane(chosen, keep, inside, midline)
+
+
+def _kept(
+    labels: NDArray[np.uint8], grid: Grid, roles: Roles, rules: RegionRules, midline: float
+) -> tuple[list[Part], NDArray[np.bool_]]:
+    """Return the chosen components and the mask of what stays."""
+    foreground = labels > 0
+    organ = np.isin(labels, roles.organs)
+    found = components(ball_opening(foreground, rules.opening), touching=False)
+    counts = np.bincount(found.labels[organ], minlength=len(found.parts) + 1)
+    with_organ = tuple(p for p in found.parts if counts[p.label] * grid.voxel_ml >= MIN_ORGAN_ML)
+    chosen = choose_parts(with_organ, grid, midline, rules, rules.keep_ml)
+    keep = np.isin(found.labels, [part.label for part in chosen])
+    if not chosen:
+        return chosen, keep
+    # The opening took thin edges off: give back one voxel of them, and lesions that touch what is kept.
+    keep = dilate(keep, 1) & foreground if rules.opening else keep
+    lesions = components(np.isin(labels, roles.lesions) & foreground)
+    if lesions.parts:
+        touching = np.unique(lesions.labels[dilate(keep, 1)])
+        keep |= np.isin(lesions.labels, touching[touching > 0])
+    return chosen, keep
+
+
+def _holes(keep: NDArray[np.bool_], grid: Grid, max_ml: float) -> NDArray[np.bool_]:
+    """Return the enclosed background components of at most ``max_ml``."""
+    found = components(np.pad(~keep, 1, constant_values=True), touching=False)
+    small = [p.label for p in found.parts if min(p.low) > 0 and p.voxels * grid.voxel_ml <= max_ml]
+    return np.isin(found.labels, small)[1:-1, 1:-1, 1:-1]
+
+
+def _plane(chosen: list[Part], keep: NDArray[np.bool_], grid: Grid, midline: float) -> float:
+    """Return the plane between left and right: between two organs, beside a single one, or the midline of one on both.
+
+    A single component with a fifth of its volume on the other side is a horseshoe and is cut at the midline.
+    """
+    edges = [grid.start[2] + grid.spacing[2] * (i - 0.5) for i in range(grid.shape[2] + 1)]
+    if len(chosen) == 2:
+        left, right = sorted(chosen, key=lambda part: part.centroid[2])
+        if left.high[2] <= right.low[2]:
+            return (edges[left.high[2]] + edges[right.low[2]]) / 2
+        return midline
+    if len(chosen) != 1:
+        return midline
+    columns = np.count_nonzero(keep, axis=(0, 1))
+    centers = np.add(edges[:-1], grid.spacing[2] / 2)
+    share_left = columns[centers < midline].sum() / max(1, columns.sum())
+    crosses = is_lateral(chosen[0], grid, midline, np.inf) or _HORSESHOE_SHARE < share_left < 1 - _HORSESHOE_SHARE
+    if crosses:
+        return midline
+    center = grid.start[2] + grid.spacing[2] * chosen[0].centroid[2]
+    return edges[-1] + 1.0 if side_of(center, midline) == "left" else edges[0] - 1.0

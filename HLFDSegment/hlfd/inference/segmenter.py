@@ -1,0 +1,242 @@
+"""Segmentation of a CT volume: locate, refine, bring labels back, post-process, measure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlfd.config import SegmentSettings
+from hlfd.errors import GpuOutOfMemoryError
+from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
+from hlfd.inference.backends import choose_backend, cpu_threads, load_backend
+from hlfd.inference.export import Values, crop_to_foreground, export_labels
+from hlfd.inference.measure import Image, find_lesions, measure_structure
+from hlfd.inference.postprocess import argmax_labels, clean_region
+from hlfd.inference.regions import RegionRules, find_regions, side_of
+from hlfd.inference.result import Lesion, SegmentationResult, Structure
+from hlfd.inference.roles import make_roles
+from hlfd.inference.tiling import Backend, predict
+from hlfd.models.package import ModelPackage, NetworkEntry
+from hlfd.preprocess.body import Body, find_body
+from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame, box_slices, make_frame
+from hlfd.preprocess.grid import Box, Triple, grid_over
+from hlfd.preprocess.orientation import Canonical, canonical
+from hlfd.volume import LabelMap, Volume
+
+_SMALLEST_CAP_MB = 64.0
+
+
+@dataclass
+class _Run:
+    """What one run gathers on its way."""
+
+    on_event: OnEvent
+    cancel: CancelToken | None
+    timing: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _last: tuple[str, float] | None = None
+    _start: float = field(default_factory=time.perf_counter)
+
+    def stage(self, name: str) -> None:
+        """Close the stage before and begin the next; stop here if cancelled."""
+        self.close()
+        if self.cancel is not None:
+            self.cancel.check()
+        self._last = (name, time.perf_counter())
+        self.on_event(Stage(name))
+
+    def close(self) -> None:
+        """Add the time of the open stage to ``timing``."""
+        if self._last is not None:
+            name, begin = self._last
+            self.timing[name] = self.timing.get(name, 0.0) + time.perf_counter() - begin
+            self._last = None
+
+    def progress(self, done: float, total: float) -> None:
+        """Report ``done`` of ``total`` parts of the whole run."""
+        elapsed = time.perf_counter() - self._start
+        self.on_event(Progress(done, total, elapsed / done * (total - done) if done else None))
+
+    def warn(self, message: str) -> None:
+        """Keep a warning for the result and tell it at once."""
+        self.warnings.append(message)
+        self.on_event(Warn(message))
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """One refined region: its box, the plane between the sides, and the index box that was written."""
+
+    box: Box
+    plane: float
+    low: list[int]
+    high: list[int]
+
+
+class Segmenter:
+    """Segments volumes with one model package and keeps its networks loaded in between.
+
+    ``settings.model`` is not looked at: the package is given. Raises ``ModelError``, ``DeviceError`` or
+    ``MissingDependencyError`` when the networks cannot be loaded.
+    """
+
+    def __init__(self, package: ModelPackage, settings: SegmentSettings | None = None) -> None:
+        self.package = package
+        self.settings = settings or SegmentSettings()
+        self.roles = make_roles(package)
+        self.rules = RegionRules.of(package)
+        self.threads = cpu_threads(self.settings)
+        wanted = (None if self.settings.mode == "box" else package.locator, package.refiner)
+        self.backend, self.device = choose_backend(self.settings, wanted)
+        self._loaded: dict[str, Backend] = {}
+        for entry in wanted:
+            if entry is not None:
+                self._network(entry)
+
+    def _network(self, entry: NetworkEntry) -> Backend:
+        key = str(entry.weights)
+        if key not in self._loaded:
+            self._loaded[key] = load_backend(entry, self.backend, self.device, self.threads)
+        return self._loaded[key]
+
+    def run(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> SegmentationResult:
+        """Segment ``volume``; the label map lies on its grid. Raises ``CancelledError`` when cancelled."""
+        run = _Run(on_event, cancel)
+        begin = time.perf_counter()
+        run.stage("prepare")
+        view = canonical(volume)
+        frame = make_frame(view, self.threads)
+        body = find_body(frame)
+        if not body.found:
+            run.warn("No body was found in the image; all of it was searched.")
+        run.progress(0.05, 1)
+        boxes, mode = self._regions(frame, body, run)
+        labels = np.zeros(volume.shape, np.uint8)
+        seen = view.orientation.view(labels)
+        exported = [self._refine(frame, box, body, seen, (n, len(boxes)), run) for n, box in enumerate(boxes)]
+        run.stage("measure")
+        structures, lesions = self._measure(view, frame, seen, exported, body)
+        run.close()
+        run.progress(1, 1)
+        run.timing["total"] = time.perf_counter() - begin
+        return SegmentationResult(
+            label_map=LabelMap(labels, volume.affine, self.package.labels),
+            structures=structures,
+            lesions=lesions,
+            model=self.package.name,
+            model_version=self.package.version,
+            demonstration=self.package.demonstration,
+            device=self.device,
+            backend=self.backend,
+            mode=mode,
+            timing=run.timing,
+            warnings=tuple(run.warnings),
+            regions=tuple(_ras_box(frame, box) for box in boxes),
+        )
+
+    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> tuple[list[Box], str]:
+        """Return the boxes to refine and the mode really used."""
+        locator = self.package.locator
+        if self.settings.mode == "box" or locator is None:
+            return [body.box], "box"
+        run.stage("locate")
+        grid = grid_over(body.box, locator.spacing_mm, locator.divisor)
+        logits = self._predict(locator, frame.sample(grid), run)
+        found = argmax_labels(logits)
+        boxes = find_regions(found, grid, locator.classes, body.midline, self.rules)
+        run.progress(0.3, 1)
+        if boxes:
+            return [box.clipped(body.box.grown(self.rules.margin_mm).clipped(frame.box)) for box in boxes], "roi"
+        organs = " or ".join(self.rules.organs)
+        if self.settings.mode == "roi":
+            run.warn(f"No {organs} was found; the result is empty. Mode box searches the whole body.")
+            return [], "roi"
+        run.warn(f"No {organs} was found at low resolution, so the whole body was searched; check the result.")
+        return [body.box], "box"
+
+    def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: _Run) -> NDArray[np.float32]:
+        """Run a network; when the GPU has no memory left, with smaller tiles, in the end on the CPU."""
+        cap = float(self.settings.memory_mb)
+        while True:
+            try:
+                return predict(self._network(entry), entry, hu, cap, run.cancel)
+            except GpuOutOfMemoryError:
+                cap /= 2
+                if cap < _SMALLEST_CAP_MB:
+                    run.warn("The GPU has too little free memory, so the CPU was used.")
+                    self._loaded.clear()
+                    self.backend, self.device = choose_backend(
+                        replace(self.settings, device="cpu", backend="auto"),
+                        (self.package.locator, self.package.refiner),
+                    )
+                    cap = float(self.settings.memory_mb)
+
+    def _refine(
+        self,
+        frame: AlignedFrame | ObliqueFrame,
+        box: Box,
+        body: Body,
+        out: NDArray[np.uint8],
+        count: tuple[int, int],
+        run: _Run,
+    ) -> _Exported:
+        """Refine one region and write its labels into the canonical array ``out``."""
+        run.stage("refine")
+        entry = self.package.refiner
+        exact, padded = grid_over(box, entry.spacing_mm), grid_over(box, entry.spacing_mm, entry.divisor)
+        logits = self._predict(entry, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), exact.shape))]
+        run.progress(0.3 + 0.6 * (count[0] + 0.6) / count[1], 1)
+        run.stage("postprocess")
+        labels = argmax_labels(logits)
+        plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline)
+        run.stage("export")
+        if not labels.any():
+            return _Exported(box, plane, [0, 0, 0], [0, 0, 0])
+        values = Values(np.array(self.roles.left, np.uint8), np.array(self.roles.right, np.uint8), plane)
+        low, high = export_labels(*crop_to_foreground(logits, exact, labels), frame, values, out)
+        run.progress(0.3 + 0.6 * (count[0] + 1) / count[1], 1)
+        return _Exported(box, plane, low, high)
+
+    def _measure(
+        self,
+        view: Canonical,
+        frame: AlignedFrame | ObliqueFrame,
+        labels: NDArray[np.uint8],
+        exported: list[_Exported],
+        body: Body,
+    ) -> tuple[tuple[Structure, ...], tuple[Lesion, ...]]:
+        written = [e for e in exported if min(e.high) > 0] or [_Exported(body.box, 0.0, [0, 0, 0], [1, 1, 1])]
+        low = np.min([e.low for e in written], axis=0).tolist()
+        high = np.max([e.high for e in written], axis=0).tolist()
+        affine = view.affine.copy()
+        affine[:3, 3] = (view.affine @ [*low[::-1], 1.0])[:3]
+        image = Image(view.array[box_slices(low, high)], labels[box_slices(low, high)], affine)
+
+        def side(index: Triple) -> str:
+            point = frame.position((index[0] + low[0], index[1] + low[1], index[2] + low[2]))
+            planes = [e.plane for e in exported if e.box.touches(Box(point, point))]
+            return side_of(point[2], planes[0] if planes else body.midline) if self.rules.sided else ""
+
+        lesions = find_lesions(image, self.roles, side, self.settings.min_tumor_ml)
+        return tuple(measure_structure(image, label, lesions) for label in self.package.labels), lesions
+
+
+def _ras_box(frame: AlignedFrame | ObliqueFrame, box: Box) -> tuple[Triple, Triple]:
+    """Return the (low, high) RAS corners (x, y, z) of a box in mm."""
+    a, b = np.array(frame.to_ras(box.low)), np.array(frame.to_ras(box.high))
+    low, high = np.minimum(a, b).tolist(), np.maximum(a, b).tolist()
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+
+def segment(
+    volume: Volume,
+    package: ModelPackage,
+    settings: SegmentSettings | None = None,
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> SegmentationResult:
+    """Segment one volume; use ``Segmenter`` for several, which keeps the networks loaded."""
+    return Segmenter(package, settings).run(volume, on_event, cancel)
