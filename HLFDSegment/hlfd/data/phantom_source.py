@@ -1,0 +1,126 @@
+"""Training patches drawn from a pool of simulated anatomies, with a new scan simulated for every patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from hlfd.data.pool import PoolEntry
+from hlfd.errors import ConfigError
+from hlfd.labels import PHANTOM_LABELS
+from hlfd.phantom import render
+from hlfd.phantom.tissues import LABEL_OF_TISSUE
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """What a training patch looks like and where it is taken."""
+
+    spacing_mm: float
+    """Isotropic spacing of the patch in mm."""
+    size: tuple[int, int, int]
+    """Number of voxels along (k, j, i)."""
+    windows: tuple[tuple[float, float], ...]
+    """HU windows, one input channel each."""
+    lesion_share: float = 0.4
+    """Share of the patches that are centred near a tumour or cyst."""
+    kidney_share: float = 0.35
+    """Share of the patches that are centred near a kidney; the rest lies anywhere in the body."""
+    flip_share: float = 0.3
+    """Share of the patches that are mirrored left to right."""
+    scale: tuple[float, float] = (0.88, 1.14)
+    """Range of a random enlargement per axis."""
+    blur_share: float = 0.35
+    """Share of the patches that are resampled from a coarser acquisition."""
+    blur_mm: tuple[float, float] = (2.0, 5.0)
+    """Range of the in-plane and of the slice spacing in mm of a coarser acquisition: up to the first, the second."""
+
+
+def class_lookup(classes: dict[str, list[str]]) -> NDArray[np.uint8]:
+    """Return a table from tissue value to training class; class 0 takes every label that ``classes`` does not name.
+
+    ``classes`` maps the name of a training class to the names of the phantom's labels that it covers.
+    """
+    value_of = {label.name: label.value for label in PHANTOM_LABELS}
+    of_label = np.zeros(256, np.uint8)
+    for index, (name, members) in enumerate(classes.items(), start=1):
+        for member in members:
+            if member not in value_of:
+                raise ConfigError(f'Class "{name}" names the label "{member}"; known are {sorted(value_of)}.')
+            of_label[value_of[member]] = index
+    return of_label[LABEL_OF_TISSUE]
+
+
+def window_channels(image: torch.Tensor, windows: tuple[tuple[float, float], ...]) -> torch.Tensor:
+    """Map HU (k, j, i) to one channel per window, clipped to -1..1: (channels, k, j, i)."""
+    channels = [((image - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0) for low, high in windows]
+    return torch.stack(channels)
+
+
+class PhantomSource:
+    """An endless source of patches: ``sample(index)`` is a pure function of the seed and the index."""
+
+    def __init__(
+        self, entries: list[PoolEntry], settings: PatchSettings, classes: dict[str, list[str]], seed: int
+    ) -> None:
+        if not entries:
+            raise ConfigError("The pool of anatomies is empty.", "Widen the range of cases in the recipe.")
+        self._entries = entries
+        self._settings = settings
+        self._lookup = torch.from_numpy(class_lookup(classes))
+        self._seed = seed
+
+    def sample(self, index: int) -> dict[str, torch.Tensor]:
+        """Return ``image`` (channels, k, j, i) float32 in -1..1 and ``label`` (k, j, i) int64 training classes."""
+        rng = np.random.default_rng([self._seed, index])
+        entry = self._entries[int(rng.integers(len(self._entries)))]
+        scale = rng.uniform(*self._settings.scale, size=3)
+        tissue, inside = self._cut(entry, self._centre(entry, rng), scale)
+        if rng.random() < self._settings.flip_share:
+            tissue, inside = tissue[:, :, ::-1], inside[:, :, ::-1]
+        patch = torch.from_numpy(np.ascontiguousarray(tissue))
+        image = render(patch, self._settings.spacing_mm, seed=int(rng.integers(2**31)))
+        if rng.random() < self._settings.blur_share:
+            image = self._coarsen(image, rng)
+        image[torch.from_numpy(~inside)] = -1024.0  # beyond the scan, as the pipeline pads
+        label = self._lookup[patch.long()].long()
+        return {"image": window_channels(image, self._settings.windows), "label": label}
+
+    def _centre(self, entry: PoolEntry, rng: np.random.Generator) -> NDArray[np.float64]:
+        draw = rng.random()
+        lesions, kidneys = entry.lesion_points, entry.kidney_points
+        reach = np.array(self._settings.size) * self._settings.spacing_mm / entry.spacing_mm / 2
+        if draw < self._settings.lesion_share and len(lesions):
+            return lesions[rng.integers(len(lesions))] + rng.uniform(-0.6, 0.6, 3) * reach
+        if draw < self._settings.lesion_share + self._settings.kidney_share and len(kidneys):
+            return kidneys[rng.integers(len(kidneys))] + rng.uniform(-0.6, 0.6, 3) * reach
+        low, high = entry.body_box
+        return rng.uniform(low, high)
+
+    def _cut(
+        self, entry: PoolEntry, centre: NDArray[np.float64], scale: NDArray[np.float64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Cut a patch by nearest neighbour; also return where it lies within the anatomy's slices."""
+        step = self._settings.spacing_mm / entry.spacing_mm / scale
+        axes, inside = [], []
+        for axis in range(3):
+            offset = np.arange(self._settings.size[axis]) - (self._settings.size[axis] - 1) / 2
+            position = np.rint(centre[axis] + offset * step[axis]).astype(int)
+            inside.append((position >= 0) & (position < entry.tissue.shape[axis]))
+            axes.append(np.clip(position, 0, entry.tissue.shape[axis] - 1))
+        (k0, k1), (j0, j1), (i0, i1) = ((a.min(), a.max() + 1) for a in axes)
+        block = np.asarray(entry.tissue[k0:k1, j0:j1, i0:i1])
+        tissue = block[np.ix_(axes[0] - k0, axes[1] - j0, axes[2] - i0)]
+        return tissue, inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :]
+
+    def _coarsen(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        spacing = self._settings.spacing_mm
+        plane = max(spacing, rng.uniform(spacing, max(spacing, self._settings.blur_mm[0])))
+        axial = max(spacing, rng.uniform(spacing, max(spacing, self._settings.blur_mm[1])))
+        shape = [max(4, round(n * spacing / s)) for n, s in zip(image.shape, (axial, plane, plane), strict=True)]
+        coarse = functional.interpolate(image[None, None], size=shape, mode="area")
+        return functional.interpolate(coarse, size=image.shape, mode="trilinear", align_corners=False)[0, 0]

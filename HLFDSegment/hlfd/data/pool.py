@@ -1,0 +1,141 @@
+"""A folder of simulated anatomies that trainings draw patches from: built once, memory-mapped afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlfd.errors import ConfigError
+from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+
+_POINTS = 4000  # positions kept per structure: enough to reach every part, small enough to read at once
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """Which anatomies a pool holds."""
+
+    cases: tuple[int, int]
+    """First and last number of the KiTS19 label maps whose kidneys and tumours are used."""
+    variants: int = 1
+    """Anatomies per label map, each with its own body, deformation, cysts and further tumours."""
+    spacing_mm: float = 1.5
+    """Isotropic spacing in mm."""
+    seed: int = 0
+    """Seed of the pool; anatomy ``n`` of case ``c`` is a pure function of it."""
+
+    def __post_init__(self) -> None:
+        if len(self.cases) != 2 or self.cases[0] > self.cases[1] or self.cases[0] < 0:
+            raise ConfigError(f"cases is {self.cases}; a first and a last case number were expected.")
+        if self.variants < 1 or self.spacing_mm <= 0:
+            raise ConfigError("variants must be at least 1 and spacing_mm above 0.")
+
+
+@dataclass(frozen=True)
+class PoolEntry:
+    """One anatomy: tissue values (k, j, i) memory-mapped, and positions (n, 3) of structures in (k, j, i) voxels."""
+
+    name: str
+    tissue: NDArray[np.uint8]
+    spacing_mm: float
+    affine: NDArray[np.float64]
+    kidney_points: NDArray[np.float64]
+    lesion_points: NDArray[np.float64]
+    body_box: NDArray[np.float64]
+
+
+def build_pool(
+    folder: Path,
+    settings: PoolSettings,
+    workers: int = 1,
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> list[PoolEntry]:
+    """Make the anatomies that ``folder`` still lacks and return all of them; an interrupted build goes on."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    first, last = settings.cases
+    wanted = [(case, variant) for variant in range(settings.variants) for case in range(first, last + 1)]
+    missing = [key for key in wanted if not (folder / f"{_name(*key)}.json").is_file()]
+    clock = ProgressClock(len(missing), on_event, cancel)
+    with ProcessPoolExecutor(max(1, workers)) as executor:
+        jobs = [executor.submit(_build_one, folder, settings, *key) for key in missing]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                clock.advance()
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [_open(folder, _name(*key)) for key in wanted]
+
+
+def open_pool(folder: Path) -> list[PoolEntry]:
+    """Return the finished anatomies in ``folder``, sorted by name."""
+    return [_open(Path(folder), path.stem) for path in sorted(Path(folder).glob("anatomy_*.json"))]
+
+
+def _name(case: int, variant: int) -> str:
+    return f"anatomy_{case:05d}_{variant:02d}"
+
+
+def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) -> None:
+    import torch
+
+    from hlfd.phantom import AnatomySettings, build_anatomy
+    from hlfd.phantom.shapes import load_kits
+
+    torch.set_num_threads(1)
+    seed = int(np.random.default_rng([settings.seed, case, variant]).integers(2**31))
+    anatomy = build_anatomy(AnatomySettings(spacing_mm=settings.spacing_mm), seed, load_kits(case))
+    tissue = np.asarray(anatomy.tissue, dtype=np.uint8)
+    points = _points(tissue, np.random.default_rng(seed))
+    name = _name(case, variant)
+    partial = folder / f".{name}.{os.getpid()}.npy"
+    np.save(partial, tissue)
+    partial.replace(folder / f"{name}.npy")
+    np.savez(folder / f"{name}.npz", affine=anatomy.affine, **points)  # type: ignore[arg-type]
+    record = {"case": case, "variant": variant, "anatomy_seed": seed, **asdict(settings)}
+    (folder / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")  # last: marks the entry as whole
+
+
+def _points(tissue: NDArray[np.uint8], rng: np.random.Generator) -> dict[str, NDArray]:
+    from hlfd.labels import KIDNEY_CYST, KIDNEY_LEFT, KIDNEY_RIGHT, KIDNEY_TUMOR
+    from hlfd.phantom.tissues import LABEL_OF_TISSUE
+
+    labels = LABEL_OF_TISSUE[tissue]
+    groups = {
+        "kidney_points": (KIDNEY_LEFT.value, KIDNEY_RIGHT.value),
+        "lesion_points": (KIDNEY_TUMOR.value, KIDNEY_CYST.value),
+    }
+    found: dict[str, NDArray] = {}
+    for name, values in groups.items():
+        parts = []
+        for value in values:  # equal shares, so that a small cyst is met as often as a large tumour
+            where = np.argwhere(labels == value)
+            if len(where):
+                parts.append(where[rng.integers(len(where), size=_POINTS // len(values))])
+        found[name] = np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, 3))
+    body = np.argwhere(labels[::4, ::4, ::4] > 0) * 4.0
+    found["body_box"] = np.stack([body.min(0), body.max(0)])
+    return found
+
+
+def _open(folder: Path, name: str) -> PoolEntry:
+    record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    with np.load(folder / f"{name}.npz") as points:
+        return PoolEntry(
+            name=name,
+            tissue=np.load(folder / f"{name}.npy", mmap_mode="r"),
+            spacing_mm=float(record["spacing_mm"]),
+            affine=points["affine"],
+            kidney_points=points["kidney_points"],
+            lesion_points=points["lesion_points"],
+            body_box=points["body_box"],
+        )
