@@ -19,6 +19,7 @@ from hlfd.errors import CancelledError, ConfigError, HlfdError, InputError, Mode
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
 from hlfd.training.ema import Ema
 from hlfd.training.log import RunLog
+from hlfd.training.memory import kept_memory
 from hlfd.training.objective import Batch, Objective
 from hlfd.training.precision import choose_device, choose_precision
 from hlfd.training.schedule import learning_rate, make_optimizer
@@ -78,7 +79,8 @@ def fit(
     """
     run = _Run(network, objective, settings, folder, validate, on_event, cancel or CancelToken(), resume)
     try:
-        return run.train(train_source)
+        with kept_memory(run.device):
+            return run.train(train_source)
     finally:
         run.log.close()
 
