@@ -60,15 +60,16 @@ def _lits(folder: Path) -> list[Case]:
 
 def _msd(folder: Path) -> list[Case]:
     """Medical Segmentation Decathlon: pairs listed under ``training`` in ``dataset.json``."""
-    try:
-        data = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        pairs = [(str(row["image"]), str(row["label"])) for row in data["training"] if isinstance(row, dict)]
-    except FileNotFoundError:
+    path = folder / "dataset.json"
+    if not path.is_file():
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if not isinstance(error, KeyError):
-            raise InputError(f'"{folder / "dataset.json"}" is not valid: {error}.', "Get the file again.") from error
-        return []  # nnU-Net's dataset.json lists no files
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8")).get("training", [])
+        pairs = [(str(row["image"]), str(row["label"])) for row in rows if isinstance(row, dict)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f'"{path}" is not a valid dataset.json: {error!r}.', "Get the file again.") from error
+    if not any((folder / image).exists() for image, _ in pairs):
+        return []  # nnU-Net lists names without the channel number that its files carry
     return [Case(_stem(Path(image).name) or image, folder / image, folder / label) for image, label in pairs]
 
 

@@ -51,7 +51,8 @@ class SeriesInfo:
         return f'{self.modality} "{self.description}" (number {self.number}, {count} slices, UID {self.uid})'
 
 
-def _headers(folder: Path) -> list[SliceHeader]:
+def _headers(folder: Path) -> tuple[list[SliceHeader], list[Path]]:
+    """Return the headers of the DICOM images below ``folder``, and the DICOM files without a readable image."""
     try:
         files = sorted(entry for entry in folder.rglob("*") if entry.is_file() and entry.name != "DICOMDIR")
         list(folder.iterdir())  # rglob passes over folders it may not enter
@@ -61,22 +62,36 @@ def _headers(folder: Path) -> list[SliceHeader]:
         ) from error
     if not files:
         raise EmptyInputError(f'The folder "{folder}" is empty; a DICOM series was expected.', "Choose another folder.")
-    found = [read_header(file) for file in files if file.stat().st_size and is_dicom(file)]
-    if not found:
+    dicom = [file for file in files if file.stat().st_size and is_dicom(file)]
+    if not dicom:
         raise EmptyInputError(
             f'The folder "{folder}" holds {len(files)} files but no DICOM image.',
             "Choose the folder of the series, or an image file.",
         )
-    return [header for header in found if header is not None]
+    read = [(file, read_header(file)) for file in dicom]
+    headers = [header for _, header in read if header is not None]
+    others = [file for file, header in read if header is None]
+    if not headers:
+        raise _refused(others[0])
+    return headers, others
 
 
-def list_series(folder: Path | str) -> list[SeriesInfo]:
-    """Return the image series below ``folder``, the one with most slices first.
+def _refused(path: Path, error: Exception | None = None) -> InputError:
+    """Return the error for a DICOM file that GDCM does not read, naming the compression if that is the reason."""
+    name, readable = transfer_syntax(path)
+    if not readable:
+        return UnsupportedInputError(
+            f'The image in "{path}" is stored as {name}, which cannot be decoded.',
+            "Export the series uncompressed, or decompress it, for example with gdcmconv or dcmdjpeg.",
+        )
+    if error is not None:
+        return translate(error, path)
+    return DamagedInputError(f'"{path}" holds no image or is damaged.', "Choose the folder of a CT series.")
 
-    Raises ``EmptyInputError`` where there is no DICOM file and ``InputError`` where the folder cannot be read.
-    """
+
+def _group(headers: list[SliceHeader]) -> list[SeriesInfo]:
     groups: dict[tuple, list[SliceHeader]] = defaultdict(list)
-    for header in _headers(Path(folder)):
+    for header in headers:
         groups[header.group].append(header)
     series = [
         SeriesInfo(first.uid, first.number, first.description, first.modality, tuple(slices))
@@ -84,6 +99,15 @@ def list_series(folder: Path | str) -> list[SeriesInfo]:
         for first in slices[:1]
     ]
     return sorted(series, key=lambda item: -sum(header.frames for header in item.slices))
+
+
+def list_series(folder: Path | str) -> list[SeriesInfo]:
+    """Return the image series below ``folder``, the one with most slices first.
+
+    Raises ``EmptyInputError`` where there is no DICOM file, ``UnsupportedInputError`` or ``DamagedInputError`` where
+    none can be read, and ``InputError`` where the folder cannot be entered.
+    """
+    return _group(_headers(Path(folder))[0])
 
 
 def choose_series(found: list[SeriesInfo], series: str | None, on_event: OnEvent = ignore) -> SeriesInfo:
@@ -158,18 +182,6 @@ def _stack(slices: tuple[SliceHeader, ...]) -> tuple[list[SliceHeader], NDArray[
     return ordered, affine
 
 
-def _refused(error: Exception, headers: list[SliceHeader]) -> InputError:
-    """Return the error for pixel data that GDCM cannot decode, naming the compression."""
-    path = headers[0].path
-    name, known = transfer_syntax(path)
-    if not known:
-        return UnsupportedInputError(
-            f'The pixel data of "{path}" is compressed as {name}, which cannot be decoded.',
-            "Export the series uncompressed, or decompress it, for example with gdcmconv or dcmdjpeg.",
-        )
-    return translate(error, path)
-
-
 def read_series(path: Path, series: str | None, on_event: OnEvent) -> tuple[Raw, str]:
     """Read the chosen series of a folder, or the one that a DICOM file belongs to; return it and its description."""
     if path.is_file():
@@ -179,7 +191,12 @@ def read_series(path: Path, series: str | None, on_event: OnEvent) -> tuple[Raw,
         series, folder = series or header.uid, path.parent
     else:
         folder = path
-    chosen = choose_series(list_series(folder), series, on_event)
+    headers, others = _headers(folder)
+    if others:
+        on_event(
+            Warn(f'{len(others)} DICOM files hold no readable image and were left out, such as "{others[0].name}".')
+        )
+    chosen = choose_series(_group(headers), series, on_event)
     name = chosen.description or chosen.uid
     if len(chosen.slices) == 1 and chosen.slices[0].frames > 1:
         return read_itk(chosen.slices[0].path), name
@@ -190,5 +207,5 @@ def read_series(path: Path, series: str | None, on_event: OnEvent) -> tuple[Raw,
         with quiet_itk():
             image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
-        raise _refused(error, ordered) from error
+        raise _refused(ordered[0].path, error) from error
     return Raw(to_raw(image, folder).array, affine), name

@@ -19,14 +19,16 @@ from hlfd.io.seg_nrrd import segment_fields
 from hlfd.volume import LabelMap, Volume
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SHORT_WRITES = ("file too large", "no space left", "only wrote", "wrote only")
 
 
 def _failure(error: Exception, path: Path, size: int) -> OutputError:
     code = getattr(error, "errno", None)
     folder = path.parent
-    # ITK does not pass on the system's error number, so ask the disk
-    full = code in _FULL or (code is None and folder.is_dir() and shutil.disk_usage(folder).free < size)
-    if full or "file too large" in str(error).lower() or "no space left" in str(error).lower():
+    # ITK does not pass on the system's error number: go by its words and the space that is left
+    short = any(words in str(error).lower() for words in _SHORT_WRITES)
+    full = code in _FULL or short or (code is None and folder.is_dir() and shutil.disk_usage(folder).free < size)
+    if full:
         return DiskFullError(f'No space is left to write "{path}".', "Free some space or choose another folder.")
     reason = os.strerror(code) if code else "the image library refused it"
     return OutputError(f'"{path}" cannot be written: {reason}.', "Choose a folder that exists and may be written to.")

@@ -68,7 +68,8 @@ def groups_for(pred: LabelMap, ref: LabelMap) -> Groups:
     """Return the groups to compare: by the names in the tables, sides merged, or by value where there are none.
 
     A group of ``_HIERARCHY`` is there when both tables know its organ and one of them its parts (a table without any
-    label is an empty segmentation of it); other structures when both tables name them. Raises ``UsageError`` where the tables share nothing.
+    label is an empty segmentation of it); other structures when both tables name them. Raises ``UsageError`` where the
+    tables share nothing.
     """
     convention = _convention(pred, ref)
     in_pred, in_ref = _structures(pred.labels, convention), _structures(ref.labels, convention)
