@@ -27,7 +27,7 @@ class NetworkDescription:
     divisor: int
     """Every spatial size of the input must be a multiple of it."""
     receptive_field: int
-    """Side in voxels of the region that can influence one output voxel (theoretical, an upper bound)."""
+    """Side in voxels of the region that can influence one output voxel (theoretical)."""
     taps: dict[str, str]
     """Module path of each stage: e1..e5 (shallow to deep), d5..d2 (deep to shallow), out (logits)."""
 
@@ -41,6 +41,30 @@ def name_taps(encoder: Sequence[str], decoder: Sequence[str], out: str) -> dict[
     taps = {f"e{i + 1}": encoder[min(i, len(encoder) - 1)] for i in range(5)}
     taps |= {f"d{i}": decoder[max(len(decoder) - i + 1, 0)] for i in (5, 4, 3, 2)}
     return taps | {"out": out}
+
+
+def receptive_field(
+    encoder: Sequence[int], decoder: Sequence[int], stem: int = 1, down: int = 0, interpolated: bool = False
+) -> int:
+    """Return the largest side, over all positions, of the input region that an output voxel of a U-Net depends on.
+
+    ``encoder`` and ``decoder`` list per level, shallow to deep, how many voxels the convolutions at that level reach to
+    either side. Levels are joined by strides of 2: downwards by kernels of 2 (``down`` = 0) or 3 (``down`` = 1),
+    upwards by transposed kernels of 2 or by linear interpolation. ``stem`` is the stride of an outermost patching.
+    """
+    deepest = len(encoder) - 1
+    widest = 0
+    for position in range(stem * 2**deepest):
+        low = high = position // stem
+        for radius in decoder[:deepest]:
+            low, high = low - radius - interpolated, high + radius + interpolated
+            low, high = low // 2, high // 2
+        for level in range(deepest, -1, -1):
+            low, high = low - encoder[level], high + encoder[level]
+            if level:
+                low, high = 2 * low - down, 2 * high + 1
+        widest = max(widest, stem * (high - low + 1))
+    return widest
 
 
 def check_common(in_channels: int, classes: int, spatial_dims: int) -> None:

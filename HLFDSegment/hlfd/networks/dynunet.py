@@ -6,23 +6,23 @@ Nature Methods 2021; MONAI ``monai.networks.nets.DynUNet``.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from hlfd.config import look_up
-from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, check_widths, name_taps
+from hlfd.errors import GeometryError
+from hlfd.networks.base import (
+    NetworkDescription,
+    SegmentationNetwork,
+    check_common,
+    check_widths,
+    name_taps,
+    receptive_field,
+)
 
 TEACHER_WIDTHS = (32, 64, 128, 256, 320, 320)
 SMALL_WIDTHS = (16, 32, 64, 128, 192, 192)
-
-
-def _receptive_field(levels: int) -> int:
-    strides = [2**level for level in range(levels)]
-    encoder = 4 * strides[0] + sum(2 * fine + 2 * coarse for fine, coarse in itertools.pairwise(strides))
-    decoder = sum(4 * stride for stride in strides[:-1])
-    return encoder + decoder + strides[-1]
 
 
 class DynUnet(SegmentationNetwork):
@@ -54,10 +54,11 @@ class DynUnet(SegmentationNetwork):
                 classes=classes,
                 spatial_dims=spatial_dims,
                 divisor=2 ** (levels - 1),
-                receptive_field=_receptive_field(levels),
+                receptive_field=receptive_field([2] + [1] * (levels - 1), [2] * (levels - 1), down=1),
                 taps=name_taps(encoder_taps, decoder_taps, "output_block"),
             )
         )
+        self.norm = norm
         body = DynUNet(
             spatial_dims=spatial_dims,
             in_channels=in_channels,
@@ -81,6 +82,16 @@ class DynUnet(SegmentationNetwork):
             for path, module in self.named_modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ]
+
+    def check_input_shape(self, image: Tensor) -> None:
+        """Refuse also an image whose bottleneck is a single voxel, which instance norm would turn into zeros."""
+        super().check_input_shape(image)
+        if self.norm == "instance" and max(image.shape[2:]) == self.divisor:
+            raise GeometryError(
+                f"The input's spatial size {tuple(image.shape[2:])} is one block of {self.divisor} voxels; instance "
+                "norm needs more than one.",
+                f"Pad one axis to {2 * self.divisor}.",
+            )
 
     def logits(self, image: Tensor) -> Tensor:
         """Compute the logits of a checked input."""

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from hlfd.errors import ConfigError
-from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, check_widths, name_taps
+from hlfd.networks.base import (
+    NetworkDescription,
+    SegmentationNetwork,
+    check_common,
+    check_widths,
+    name_taps,
+    receptive_field,
+)
 
 
 def _layers(spatial_dims: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Module]]:
@@ -34,14 +41,6 @@ def _unit(spatial_dims: int, channels_in: int, channels: int, kernel: int, strid
 
 def _stage(spatial_dims: int, channels: int, convolutions: int) -> nn.Sequential:
     return nn.Sequential(*(_unit(spatial_dims, channels, channels, 3, 1) for _ in range(convolutions)))
-
-
-def _receptive_field(stages: int, stem: int, encoder_convs: int, decoder_convs: int) -> int:
-    """Add up the reach of all convolutions along the deepest path; one block more for the alignment of strides."""
-    strides = [stem * 2**level for level in range(stages)]
-    encoder = sum(2 * encoder_convs * stride for stride in strides)
-    decoder = sum(2 * decoder_convs * stride for stride in strides[:-1])
-    return encoder + decoder + strides[-1]
 
 
 class S2dUnet(SegmentationNetwork):
@@ -77,7 +76,7 @@ class S2dUnet(SegmentationNetwork):
                 classes=classes,
                 spatial_dims=spatial_dims,
                 divisor=stem_stride * 2**last,
-                receptive_field=_receptive_field(len(widths), stem_stride, encoder_convs, decoder_convs),
+                receptive_field=receptive_field([encoder_convs] * len(widths), [decoder_convs] * last, stem_stride),
                 taps=name_taps(encoder_taps, decoder_taps, "head"),
             )
         )

@@ -11,16 +11,7 @@ from torch import Tensor, nn
 
 from hlfd.config import look_up
 from hlfd.errors import ConfigError
-from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, name_taps
-
-
-def _receptive_field(blocks_down: Sequence[int], blocks_up: Sequence[int]) -> int:
-    strides = [2**level for level in range(len(blocks_down))]
-    encoder = 2 + sum(4 * blocks * stride for blocks, stride in zip(blocks_down, strides, strict=True))
-    down = sum(2 * stride for stride in strides[:-1])
-    decoder = sum(4 * blocks * stride for blocks, stride in zip(reversed(blocks_up), strides, strict=False))
-    interpolation = sum(2 * stride for stride in strides[1:])
-    return encoder + down + decoder + interpolation + strides[-1]
+from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, name_taps, receptive_field
 
 
 class SegResNet(SegmentationNetwork):
@@ -56,7 +47,12 @@ class SegResNet(SegmentationNetwork):
                 classes=classes,
                 spatial_dims=spatial_dims,
                 divisor=2**last,
-                receptive_field=_receptive_field(blocks_down, blocks_up),
+                receptive_field=receptive_field(
+                    [1 + 2 * blocks_down[0], *(2 * blocks for blocks in blocks_down[1:])],
+                    [2 * blocks for blocks in reversed(blocks_up)],
+                    down=1,
+                    interpolated=True,
+                ),
                 taps=name_taps(encoder_taps, decoder_taps, "body.conv_final"),
             )
         )
