@@ -39,8 +39,8 @@ def draw_frame(rng: np.random.Generator, size: float | None = None, fatness: flo
     roundness = rng.uniform(0, 1)
     return Frame(
         scale=scale,
-        half_width=scale * (rng.uniform(122, 150) + 18 * fat),
-        front=scale * (70 + 35 * roundness + 35 * fat),
+        half_width=scale * (rng.uniform(118, 142) + 18 * fat),
+        front=scale * (88 + 38 * roundness + 28 * fat),
         back=scale * rng.uniform(62, 78),
         fat_front=4 + 42 * fat * rng.uniform(0.5, 1.2),
         fat_side=4 + 38 * fat * rng.uniform(0.5, 1.2),
@@ -83,8 +83,8 @@ def _shell(canvas: Canvas, frame: Frame) -> None:
     fat = frame.fat_front * front + frame.fat_back * back + frame.fat_side * (1 - front - back)
     fat = fat * (1 + 0.6 * lower * rng.uniform(0.3, 1.2)) * (1 + 0.15 * canvas.noise(80.0))
     skin = wall - fat.clamp(min=2.5)
-    values = canvas.paint(skin, T.SKIN)
-    canvas.fill(values < -1.8, T.FAT_SUBCUTANEOUS)
+    layer = canvas.paint(skin, T.SKIN)
+    canvas.fill(layer.values < -1.8, T.FAT_SUBCUTANEOUS, layer.box)
     growth = (-(z + 90 * frame.scale)).clamp(min=0)
     side = 1 - front
     thickness = frame.muscle * (0.7 + 0.5 * (1 - front - back)) + growth * side * rng.uniform(0.45, 0.62)
@@ -171,8 +171,8 @@ def _ribs(canvas: Canvas, frame: Frame) -> None:
     rib = torch.maximum(rib, 18 * s - x.abs())
     canvas.paint(rib, T.MUSCLE, over=(T.FAT_VISCERAL,), below=2.5)
     bony = torch.where(theta < 2.3, rib, rib + 100)
-    values = canvas.paint(bony, T.BONE_CORTEX)
-    canvas.fill(values < -1.4, T.BONE_MARROW)
+    layer = canvas.paint(bony, T.BONE_CORTEX)
+    canvas.fill(layer.values < -1.4, T.BONE_MARROW, layer.box)
     cartilage = torch.where(theta < 2.3, rib + 100, rib)
     canvas.paint(cartilage, T.DISC, over=(T.MUSCLE, T.FAT_SUBCUTANEOUS, T.FAT_VISCERAL))
 
@@ -190,10 +190,10 @@ def _spine(canvas: Canvas, frame: Frame) -> None:
     body = superellipse(x, y, 23 * s * waist, 17.5 * s * waist, 2.3)
     body = torch.maximum(body, (-108 * s - z))
     disc = level.abs() - (pitch / 2 - 4.5 * s)
-    values = canvas.paint(body, T.DISC, box, below=1.0)
+    layer = canvas.paint(body, T.DISC, box, below=1.0)
     bone = torch.maximum(body, disc)
-    values = canvas.paint(bone, T.BONE_CORTEX, box)
-    canvas.fill(values < -1.6, T.BONE_MARROW, box)
+    layer = canvas.paint(bone, T.BONE_CORTEX, box)
+    canvas.fill(layer.values < -1.6, T.BONE_MARROW, layer.box)
     arch = torch.minimum(
         superellipse(x, y + 28 * s, 16 * s, 14 * s, 2.0).abs() - 3.2 * s,
         torch.maximum(x.abs() - 3.2 * s, (y + 55 * s).abs() - 18 * s),
@@ -204,8 +204,8 @@ def _spine(canvas: Canvas, frame: Frame) -> None:
     facet = torch.sqrt((x.abs() - 19 * s) ** 2 + (y + 34 * s) ** 2) - 7.5 * s
     arch = torch.minimum(torch.minimum(arch, wing), facet)
     arch = torch.maximum(arch, -108 * s - z)
-    values = canvas.paint(arch, T.BONE_CORTEX, box)
-    canvas.fill(values < -2.6, T.BONE_MARROW, box)
+    layer = canvas.paint(arch, T.BONE_CORTEX, box)
+    canvas.fill(layer.values < -2.6, T.BONE_MARROW, layer.box)
     canal = superellipse(x, y + 27 * s, 10.5 * s, 8.5 * s, 2.0)
     canvas.paint(canal, T.SPINAL_CANAL, box)
 
@@ -242,11 +242,11 @@ def _pelvis(canvas: Canvas, frame: Frame) -> None:
     width = (50 * s - 0.30 * (-105 * s - z)).clamp(min=10)
     sacrum = superellipse(x, y - sacrum_y, width, 17 * s, 2.5)
     bone = torch.minimum(bone, torch.maximum(sacrum, (z + 165 * s).abs() - 60 * s))
-    values = canvas.paint(bone, T.BONE_CORTEX, box)
-    canvas.fill(values < -2.0, T.BONE_MARROW, box)
+    layer = canvas.paint(bone, T.BONE_CORTEX, box)
+    canvas.fill(layer.values < -2.0, T.BONE_MARROW, layer.box)
     femur = ellipsoid(folded, hip, (24 * s,) * 3)
     canvas.paint(femur, T.MUSCLE, box, below=3.0)
     neck = chain(folded, [hip, (128 * s, -6 * s, hip[2] - 22 * s), (130 * s, 0, hip[2] - 150)], [14 * s, 16 * s, 14 * s])
-    values = canvas.paint(torch.minimum(femur, neck), T.BONE_CORTEX, box)
-    canvas.fill(values < -2.5, T.BONE_MARROW, box)
+    layer = canvas.paint(torch.minimum(femur, neck), T.BONE_CORTEX, box)
+    canvas.fill(layer.values < -2.5, T.BONE_MARROW, layer.box)
     _ = capsule

@@ -53,19 +53,20 @@ def _draw(canvas: Canvas, loop: Loop, field: torch.Tensor, content: torch.Tensor
 
 def _fill(canvas: Canvas, field: torch.Tensor, content: torch.Tensor) -> None:
     rng = canvas.rng
-    values = canvas.paint(field, T.BOWEL_WALL, over=ROOM)
-    kinds = _nearest(canvas, content)
+    layer = canvas.paint(field, T.BOWEL_WALL, over=ROOM)
+    values, box = layer.values, layer.box
+    kinds = _nearest(canvas, content)[canvas.voxels(box)]
     lumen = values < -rng.uniform(1.6, 3.2)
     wall = (T.BOWEL_WALL,)
-    canvas.fill(lumen & (kinds == FLUID), T.BOWEL_FLUID, over=wall)
-    canvas.fill(lumen & (kinds == CONTRAST), T.BOWEL_CONTRAST, over=wall)
-    canvas.fill(lumen & (kinds == FAECES), T.BOWEL_FAECES, over=wall)
-    bubbles = canvas.sample(canvas.noise(6.5) + 0.5 * canvas.noise(20.0))
-    canvas.fill((values < -3.5) & (bubbles > rng.uniform(0.6, 1.5)), T.BOWEL_GAS, over=(T.BOWEL_FAECES,))
-    level = canvas.sample(canvas.noise(50.0)) * 8
+    canvas.fill(lumen & (kinds == FLUID), T.BOWEL_FLUID, box, over=wall)
+    canvas.fill(lumen & (kinds == CONTRAST), T.BOWEL_CONTRAST, box, over=wall)
+    canvas.fill(lumen & (kinds == FAECES), T.BOWEL_FAECES, box, over=wall)
+    bubbles = canvas.sample(canvas.noise(5.0, box) + 0.7 * canvas.noise(7.7, box) + 0.4 * canvas.noise(20.0, box), box)
+    canvas.fill((values < -3.5) & (bubbles > rng.uniform(0.7, 1.7)), T.BOWEL_GAS, box, over=(T.BOWEL_FAECES,))
+    level = canvas.sample(canvas.noise(50.0, box), box)
     gas = (kinds == GAS) & lumen
-    canvas.fill(gas & (level > -9), T.BOWEL_GAS, over=wall)
-    canvas.fill(gas, T.BOWEL_FLUID, over=wall)
+    canvas.fill(gas & (level > -1.1), T.BOWEL_GAS, box, over=wall)
+    canvas.fill(gas, T.BOWEL_FLUID, box, over=wall)
 
 
 def _nearest(canvas: Canvas, content: torch.Tensor) -> torch.Tensor:

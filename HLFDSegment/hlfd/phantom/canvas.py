@@ -66,6 +66,14 @@ def smooth_noise(
     return part * 1.9
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A painted shape: its field in mm on the voxels of ``box``."""
+
+    values: torch.Tensor
+    box: Box
+
+
 class Canvas:
     """The tissue voxels of an anatomy, and the warped coordinates of its nodes."""
 
@@ -144,11 +152,28 @@ class Canvas:
         box: Box | None = None,
         below: float = 0.0,
         over: Sequence[Tissue] | None = None,
-    ) -> torch.Tensor:
-        """Set ``tissue`` where the field is below ``below``, only over the tissues ``over``; return the voxel field."""
-        values = self.sample(field, box)
-        self.fill(values < below, tissue, box, over)
-        return values
+    ) -> Layer:
+        """Set ``tissue`` where a field on the nodes of ``box`` is below ``below``, only over the tissues ``over``.
+
+        Returns the layer: the field on the voxels around the shape, to fill its inside with.
+        """
+        box, field = self._crop(field, box, below)
+        layer = Layer(self.sample(field, box), box)
+        self.fill(layer.values < below, tissue, box, over)
+        return layer
+
+    def _crop(self, field: torch.Tensor, box: Box | None, below: float) -> tuple[Box, torch.Tensor]:
+        """Cut a field to the nodes around the shape; a thin shape may lie between nodes, so cells are looked at."""
+        start = (0, 0, 0) if box is None else tuple(s.start for s in box)
+        inside = field < below
+        parts = []
+        for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+            found = torch.nonzero(inside.any(others[1]).any(others[0])).flatten()
+            low, high = (int(found[0]), int(found[-1])) if len(found) else (0, 0)
+            low, high = max(low - 1, 0), min(high + 2, field.shape[axis])
+            parts.append(slice(min(low, field.shape[axis] - 2), max(high, 2)))
+        moved = [slice(p.start + a, p.stop + a) for p, a in zip(parts, start, strict=True)]
+        return (moved[0], moved[1], moved[2]), field[tuple(parts)]
 
     def fill(
         self, mask: torch.Tensor, tissue: Tissue, box: Box | None = None, over: Sequence[Tissue] | None = None

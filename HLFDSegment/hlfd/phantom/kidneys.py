@@ -150,7 +150,7 @@ def inner_fields(kidney: Kidney, rng: np.random.Generator) -> None:
     """Add the fields of sinus, pelvis, medulla, necrosis, calcification, septa and perirenal fat."""
     f = kidney.fields
     wave, fine = _noise(kidney, 16.0, rng), _noise(kidney, 9.0, rng)
-    depth = rng.uniform(9.5, 17)
+    depth = rng.uniform(14, 24)
     f["sinus"] = f["closed"] + depth + 2.5 * wave
     f["gap"] = np.maximum(f["closed"] + 1.0, -f["hull"])
     pelvis = rng.uniform(-1.1, 0.3) + (0.9 if rng.random() < 0.06 else 0)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hlfd.phantom.body import Frame
-from hlfd.phantom.canvas import Canvas
+from hlfd.phantom.canvas import Canvas, Layer
 from hlfd.phantom.fields import chain, ellipsoid, smooth_union
 from hlfd.phantom.tissues import Tissue as T
 
@@ -41,14 +41,16 @@ def _liver(canvas: Canvas, frame: Frame) -> None:
     point = np.array([frame.half_width * 0.62, 0.0, low])
     under = sum(float(n) * (c - p) for n, c, p in zip(normal, at, point, strict=True))
     under = under + 5 * canvas.noise(45.0)
-    left_tip = -rng.uniform(5, 95) * s
-    left = torch.maximum(under, (30 * s - y) * 0.8 + 10 * canvas.noise(60.0) - 0.15 * x)
-    right = torch.maximum(under, 14 * s - x + 4 * canvas.noise(40.0))
-    lobes = smooth_union(right, torch.maximum(left, left_tip - x), 18.0)
-    liver = torch.maximum(lobes, frame.fields["abdomen"] + 2)
-    fissure = torch.maximum((x + 12 - 0.2 * y).abs() - 1.5, (38 * s - y))
+    left_tip = -rng.uniform(15, 105) * s
+    thin = rng.uniform(0.45, 0.95)  # the left lobe thins out towards its tip
+    left = torch.maximum(under + 8, 26 * s + thin * (8 - x).clamp(min=0) * 0.55 - y + 7 * canvas.noise(50.0))
+    left = torch.maximum(left, left_tip - x)
+    curve = 26 * s - x + 0.004 * ((y - 12) ** 2) * (y < 12) - 0.35 * (y - 25).clamp(min=0) + 6 * canvas.noise(40.0)
+    liver = smooth_union(torch.maximum(under, curve), left, 24.0)
+    liver = torch.maximum(liver, frame.fields["abdomen"] + 2)
+    fissure = torch.maximum((x - 8 - 0.25 * y).abs() - 1.2, torch.maximum(34 * s - y, y - 100 * s + 4 * canvas.noise(30.0)))
     liver = torch.maximum(liver, -fissure)
-    canvas.paint(liver, T.LIVER, over=(T.FAT_VISCERAL, T.MESENTERIC_VESSEL, T.MUSCLE) if False else SOFT)
+    canvas.paint(liver, T.LIVER, over=SOFT)
     tree = torch.sqrt(canvas.noise(38.0) ** 2 + canvas.noise(38.0) ** 2) - rng.uniform(0.07, 0.15)
     canvas.paint(torch.maximum(tree, liver + 7), T.LIVER_VESSEL, over=(T.LIVER,))
     for _ in range(rng.poisson(1.5) if rng.random() < 0.3 else 0):
@@ -110,14 +112,16 @@ def _stomach(canvas: Canvas, frame: Frame) -> None:
     field = chain(at, points, [full * r for r in (34, 31, 26, 20, 12)]) + 2.5 * canvas.noise(25.0)
     field = torch.maximum(field, frame.fields["abdomen"] + 1)
     over = (*SOFT, T.PANCREAS, T.LIVER, T.LIVER_VESSEL)
-    values = canvas.paint(field, T.STOMACH_WALL, over=over)
-    _fill_lumen(canvas, values, rng.uniform(3.5, 8.0), rng.uniform(10, 80) * s, T.STOMACH_WALL)
+    layer = canvas.paint(field, T.STOMACH_WALL, over=over)
+    _fill_lumen(canvas, layer, rng.uniform(3.5, 8.0), rng.uniform(10, 80) * s, T.STOMACH_WALL)
 
 
-def _fill_lumen(canvas: Canvas, values: torch.Tensor, wall: float, level: float, over: T) -> None:
-    y = torch.tensor(canvas.grid.axis(1), dtype=torch.float32, device=canvas.device)[None, :, None]
-    canvas.fill(values < -wall, T.STOMACH_FLUID, over=(over,))
-    canvas.fill((values < -wall) & (y > level), T.STOMACH_GAS, over=(T.STOMACH_FLUID,))
+def _fill_lumen(canvas: Canvas, layer: Layer, wall: float, level: float, over: T) -> None:
+    y = torch.tensor(canvas.grid.axis(1), dtype=torch.float32, device=canvas.device)
+    y = y[canvas.voxels(layer.box)[1]][None, :, None]
+    lumen = layer.values < -wall
+    canvas.fill(lumen, T.STOMACH_FLUID, layer.box, over=(over,))
+    canvas.fill(lumen & (y > level), T.STOMACH_GAS, layer.box, over=(T.STOMACH_FLUID,))
 
 
 def _great_vessels(canvas: Canvas, frame: Frame) -> None:
@@ -130,10 +134,11 @@ def _great_vessels(canvas: Canvas, frame: Frame) -> None:
     trunk = [(-14, 6 * s, 500), (-16 + shift / 2, 20 * s, 110), (-10 + shift, front + r * 0.6, 30),
              (-6 + shift, front + r * 0.6, split)]
     aorta = chain(at, trunk, [1.25 * r, 1.2 * r, r, 0.9 * r])
-    values = canvas.paint(aorta, T.AORTA, over=over)
+    layer = canvas.paint(aorta, T.AORTA, over=over)
     if rng.random() < 0.5:
-        spots = canvas.sample(canvas.noise(8.0))
-        canvas.fill((values > -2.2) & (values < 0) & (spots > rng.uniform(1.2, 2.2)), T.CALCIFICATION, over=(T.AORTA,))
+        spots = canvas.sample(canvas.noise(8.0, layer.box), layer.box)
+        rim = (layer.values > -2.2) & (layer.values < 0) & (spots > rng.uniform(1.2, 2.2))
+        canvas.fill(rim, T.CALCIFICATION, layer.box, over=(T.AORTA,))
     cava = [(24, 30 * s, 150), (20, 30 * s, 60), (17, front + 8, 0), (15, front + 7, split)]
     rv = rng.uniform(8, 12) * s
     canvas.paint(chain(at, cava, [rv * 1.1, rv * 1.1, rv, 0.9 * rv]), T.VENA_CAVA, over=over)
@@ -160,7 +165,7 @@ def _pelvic_organs(canvas: Canvas, frame: Frame) -> None:
     full = rng.uniform(0.45, 1.25) * s
     centre = (rng.uniform(-6, 6), rng.uniform(22, 38) * s, (-220 * s + 28 * full))
     bladder = ellipsoid(at, centre, (40 * full, 32 * full, 34 * full)) + 2 * canvas.noise(40.0, box)
-    values = canvas.paint(bladder, T.BLADDER_WALL, box)
-    canvas.fill(values < -rng.uniform(2.0, 4.0), T.BLADDER, box)
+    layer = canvas.paint(bladder, T.BLADDER_WALL, box)
+    canvas.fill(layer.values < -rng.uniform(2.0, 4.0), T.BLADDER, layer.box)
     organ = ellipsoid(at, (0, 2 * s, -225 * s + rng.uniform(0, 35)), np.array([26, 16, 24]) * rng.uniform(0.7, 1.4, 3))
     canvas.paint(organ + 2 * canvas.noise(18.0, box), T.PELVIC_ORGAN, box, over=SOFT)

@@ -97,7 +97,10 @@ def kits_kidneys(kits: LabelMap) -> list[KidneyShape]:
     large = [n + 1 for n in np.argsort(-sizes)[:2] if sizes[n] > MIN_KIDNEY_ML]
     centres = [origin[0] + 2 * SHAPE_MM * ndimage.center_of_mass(parts == n)[2] for n in large]
     middle = float(np.mean(centres)) if len(centres) == 2 and abs(centres[0] - centres[1]) > 60 else 0.0
-    if len(centres) == 1:  # a single kidney lies 45 to 75 mm beside the spine, whatever the centring of the scan
+    wide = len(large) == 1 and np.ptp(np.flatnonzero((parts == large[0]).any((0, 1)))) * 2 * SHAPE_MM > 120
+    if wide:  # a horseshoe kidney crosses the midline
+        middle = centres[0]
+    elif len(centres) == 1:  # a single kidney lies 45 to 75 mm beside the spine, whatever the centring of the scan
         middle = centres[0] - np.sign(centres[0] or 1) * float(np.clip(abs(centres[0]), 45, 75))
     column = int(round((middle - origin[0]) / SHAPE_MM))
     origin = origin - [middle, 0, 0]
