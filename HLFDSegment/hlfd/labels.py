@@ -42,6 +42,19 @@ class Terminology:
         fields = [_CONTEXT, text(self.category), text(self.type), text(self.modifier)]
         return "~".join([*fields, _REGION_CONTEXT, text(self.region), "^^"])
 
+    @classmethod
+    def from_slicer(cls, entry: str) -> Terminology | None:
+        """Read an entry as ``to_slicer`` writes it; None where it is malformed or lacks category or type."""
+
+        def code(text: str) -> Code | None:
+            parts = text.split("^")
+            return (parts[0], parts[1], parts[2]) if len(parts) == 3 and parts[1] else None
+
+        codes = [code(text) for text in entry.split("~")]
+        if len(codes) != 7 or codes[1] is None or codes[2] is None:
+            return None
+        return cls(codes[1], codes[2], codes[3], codes[5])
+
 
 @dataclass(frozen=True)
 class Label:
