@@ -17,6 +17,14 @@ from numpy.typing import NDArray
 from hlfd.errors import DamagedInputError, GeometryError, InputError, UnsupportedInputError
 from hlfd.io.raw import Raw
 
+_UNSUPPORTED = (
+    "not supported",
+    "unsupported",
+    "transfer syntax",
+    "encoding not available",
+    "bzip2",
+    "couldn't parse encoding",
+)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _log = logging.getLogger(__name__)
 _stderr_lock = threading.Lock()
@@ -53,7 +61,7 @@ def translate(error: Exception, path: Path) -> InputError:
             f'"{path}" has a zero or invalid voxel spacing in its header; values above 0 mm were expected.',
             "Correct the header or export it again.",
         )
-    if any(word in low for word in ("encoding", "compression", "not supported", "unsupported", "transfer syntax")):
+    if any(word in low for word in _UNSUPPORTED):
         return UnsupportedInputError(
             f'"{path}" uses a compression or encoding that cannot be read.',
             "Save it again uncompressed or with gzip compression.",
@@ -81,7 +89,9 @@ def to_raw(image: sitk.Image, path: Path) -> Raw:
     array = sitk.GetArrayFromImage(image)
     while array.ndim > 3 and image.GetNumberOfComponentsPerPixel() == 1 and array.shape[0] == 1:
         array = array[0]
-    fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    # damaged headers may hold keys and values that are not UTF-8
+    keys = [key for key in image.GetMetaDataKeys() if key.isascii()]
+    fields = {key: image.GetMetaData(key).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for key in keys}
     return Raw(array, affine_of(image), fields)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hlfd.errors import GeometryError, MissingInputError, UnsupportedInputError
 from hlfd.events import OnEvent, Warn, ignore
+from hlfd.io.checksum import verify_checksum
 from hlfd.io.dicom import read_series
 from hlfd.io.hounsfield import check_hounsfield, to_hounsfield, to_label_values
 from hlfd.io.itk import read_itk
@@ -26,7 +27,10 @@ def read_raw(path: Path) -> Raw:
     """Read an image file of any known format without judging its values."""
     suffix = suffix_of(path)
     read_start(path)
-    return read_nifti(path) if suffix.startswith(".nii") else read_itk(path)
+    if suffix.startswith(".nii"):
+        return read_nifti(path)
+    verify_checksum(path)
+    return read_itk(path)
 
 
 def _check_three_axes(array: NDArray, path: Path) -> None:
