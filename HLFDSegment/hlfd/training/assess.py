@@ -1,0 +1,108 @@
+"""Scores a recipe's package on whole simulated test scans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlfd.config import SegmentSettings
+from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
+from hlfd.inference.segmenter import Segmenter
+from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
+from hlfd.metrics import evaluate
+from hlfd.models.package import load_package
+from hlfd.phantom import AnatomySettings, PhantomSettings, load_kits, simulate
+from hlfd.training.recipe import Recipe
+from hlfd.volume import LabelMap, Volume
+
+
+def assess_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> dict[str, Any]:
+    """Segment every test case and write ``assess/cases.json`` and ``assess/summary.json`` in the recipe's folder."""
+    folder = recipe.folder / "assess"
+    folder.mkdir(parents=True, exist_ok=True)
+    package = load_package(recipe.folder / "package" / recipe.name / recipe.version)
+    segmenter = Segmenter(package, SegmentSettings())
+    first, last = recipe.test.cases
+    clock = ProgressClock(last - first + 1, on_event, cancel)
+    cases = {}
+    for case in range(first, last + 1):
+        volume, truth = simulated_case(recipe, case)
+        result = segmenter.run(volume, cancel=cancel)
+        cases[f"case_{case:05d}"] = {
+            **evaluate(result.label_map, task_labels(truth, recipe.labels)),
+            "mode": result.mode,
+            "seconds": result.timing["total"],
+            "warnings": list(result.warnings),
+        }
+        for name, group in cases[f"case_{case:05d}"]["groups"].items():
+            on_event(Warn(f"case {case}: {name} Dice {group['dice']:.3f}"))
+        clock.advance()
+    summary = summarise(cases)
+    _write(folder / "cases.json", cases)
+    _write(folder / "summary.json", summary)
+    return summary
+
+
+def simulated_case(recipe: Recipe, case: int) -> tuple[Volume, LabelMap]:
+    """Return the test scan around the label map ``case``: about 0.8 mm in plane, slices of 1 to 3 mm, any phase."""
+    seed = int(np.random.default_rng([recipe.test.seed, case]).integers(2**31))
+    rng = np.random.default_rng(seed)
+    plane, axial = float(rng.uniform(0.7, 0.9)), float(rng.choice([1.0, 1.5, 2.0, 2.5, 3.0]))
+    anatomy = AnatomySettings(spacing_mm=(plane, plane, axial))
+    return simulate(PhantomSettings(anatomy=anatomy), seed, load_kits(case))
+
+
+def task_labels(truth: LabelMap, table: str) -> LabelMap:
+    """Return the truth with the labels of the task alone."""
+    labels = {"kidney": KIDNEY_LABELS, "liver": LIVER_LABELS}[table]
+    keep = np.zeros(256, np.uint8)
+    for label in labels:
+        keep[label.value] = label.value
+    return LabelMap(keep[truth.array], truth.affine, labels)
+
+
+def summarise(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean over cases of every metric of every group, and lesion counts added up over all cases."""
+    names = sorted({name for case in cases.values() for name in case["groups"]})
+    summary: dict[str, Any] = {"cases": len(cases)}
+    for name in names:
+        groups = [case["groups"][name] for case in cases.values() if name in case["groups"]]
+        present = [group for group in groups if not group.get("both_empty")]
+        keys = [key for key, value in groups[0].items() if isinstance(value, float)]
+        summary[name] = {
+            "cases_with_structure": len(present),
+            **{key: _mean([group[key] for group in present]) for key in keys},
+            **_lesions(groups),
+        }
+    return summary
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None
+
+
+def _lesions(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the detection of all cases together, with the counts that the rates are made of."""
+    found = [group["lesions"] for group in groups if "lesions" in group]
+    if not found:
+        return {}
+    keys = ("reference", "found", "reference_above_1ml", "found_above_1ml", "predicted", "true")
+    total = {key: int(sum(lesions[key] for lesions in found)) for key in keys}
+    return {
+        "lesions": total,
+        "lesion_sensitivity": _rate(total["found"], total["reference"]),
+        "lesion_sensitivity_above_1ml": _rate(total["found_above_1ml"], total["reference_above_1ml"]),
+        "lesion_precision": _rate(total["true"], total["predicted"]),
+    }
+
+
+def _rate(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _write(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,99 @@
+"""From the trained networks of a recipe to its model package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hlfd import __version__
+from hlfd.checkpoint import read_metadata
+from hlfd.errors import ConfigError
+from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
+from hlfd.models.package import ModelPackage, file_sha256
+from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
+from hlfd.training.recipe import Recipe
+from hlfd.training.run import parameter_count, trained_network
+
+LABEL_TABLES = {"kidney": KIDNEY_LABELS, "liver": LIVER_LABELS}
+
+
+def package_recipe(recipe: Recipe, path: Path) -> ModelPackage:
+    """Write ``<folder>/package/<name>/<version>/`` from the networks that the recipe has trained.
+
+    Raises ``ConfigError`` when the locator or refiner is not trained yet; the teacher may be missing.
+    """
+    if recipe.labels not in LABEL_TABLES:
+        raise ConfigError(f'labels is "{recipe.labels}"; {" or ".join(LABEL_TABLES)} was expected.')
+    networks = {role: _trained(recipe, role) for role in recipe.networks}
+    refiner = networks.get("refiner")
+    if refiner is None:
+        raise ConfigError("The recipe has no trained refiner.", "Run its stage refiner first.")
+    facts = PackageFacts(
+        name=recipe.name,
+        version=recipe.version,
+        title=recipe.title,
+        task=recipe.task,
+        labels=LABEL_TABLES[recipe.labels],
+        region=recipe.region,
+        licence=recipe.licence,
+        notice=recipe.notice,
+        demonstration=recipe.demonstration,
+        provenance=_provenance(recipe, path),
+        metrics=_metrics(recipe),
+    )
+    return write_package(
+        recipe.folder / "package", facts, refiner, locator=networks.get("locator"), teacher=networks.get("teacher")
+    )
+
+
+def _trained(recipe: Recipe, role: str) -> TrainedNetwork | None:
+    if role == "teacher" and not (recipe.folder / role / "best.safetensors").is_file():
+        return None
+    entry = recipe.networks[role]
+    return TrainedNetwork(
+        module=trained_network(recipe, role),
+        network=entry.network,
+        parameters={"in_channels": len(entry.patch.windows), "classes": len(entry.classes) + 1, **entry.parameters},
+        spacing_mm=entry.patch.spacing_mm,
+        windows=entry.patch.windows,
+        classes=["background", *entry.exported],
+        openvino=role != "teacher",
+    )
+
+
+def _provenance(recipe: Recipe, path: Path) -> dict[str, Any]:
+    """Return where the weights come from: recipe, its checksum, data and steps."""
+    steps = {}
+    for role in recipe.networks:
+        weights = recipe.folder / role / "best.safetensors"
+        if weights.is_file():
+            network = trained_network(recipe, role)
+            steps[role] = {
+                "network": recipe.networks[role].network,
+                "parameters": parameter_count(network),
+                "steps_planned": recipe.networks[role].training.steps,
+                **read_metadata(weights),
+            }
+    first, last = recipe.train.cases
+    return {
+        "recipe": path.name,
+        "recipe_sha256": file_sha256(path),
+        "hlfd": __version__,
+        "data": f"Simulated CT around the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}; no real image.",
+        "networks": steps,
+    }
+
+
+def _metrics(recipe: Recipe) -> dict[str, Any]:
+    """Return what was measured: on validation patches by the training, on test cases by the stage ``assess``."""
+    values: dict[str, Any] = {}
+    for role in recipe.networks:
+        result = recipe.folder / role / "result.json"
+        if result.is_file():
+            patches = json.loads(result.read_text(encoding="utf-8"))
+            values[f"{role}_validation_patches"] = {name: round(value, 4) for name, value in patches.items()}
+    assessed = recipe.folder / "assess" / "summary.json"
+    if assessed.is_file():
+        values["simulated_test_cases"] = json.loads(assessed.read_text(encoding="utf-8"))
+    return values
