@@ -65,7 +65,7 @@ def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 
 def run(arguments: list[str], out: TextIO | None = None, err: TextIO | None = None) -> int:
-    """Run the command line with ``arguments`` and return its exit code; ``out`` and ``err`` default to the process's."""
+    """Run the command line with ``arguments`` and return its exit code; the streams default to those of the process."""
     console = Console(out or sys.stdout, err or sys.stderr, "--json" in arguments)
     debug = "--debug" in arguments
     try:

@@ -1,0 +1,69 @@
+"""``hlfd train CONFIG.yaml``: from a recipe to a model package, resuming where an earlier run stopped."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from hlfd.cli.console import Console
+from hlfd.cli.phantom import require_torch
+from hlfd.errors import OutputError, UsageError
+from hlfd.events import CancelToken
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("config", metavar="CONFIG.yaml", type=Path, help="recipe, such as configs/kidney/kidney.yaml")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on where an earlier run stopped (the default)")
+    start.add_argument("--fresh", action="store_true", help="delete what earlier runs of these stages trained")
+    parser.add_argument("--stages", nargs="+", metavar="STAGE", help="only these stages of the recipe")
+    parser.add_argument("--steps", type=int, help="train every network for this many steps, for a quick trial")
+
+
+def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
+    """Run the recipe and return the exit code."""
+    require_torch("Training")
+    from hlfd.config import look_up
+    from hlfd.training.recipe import STAGES, read_recipe
+    from hlfd.training.run import run_recipe
+
+    recipe = read_recipe(args.config)
+    stages = [look_up(stage, list(STAGES), "stage") for stage in args.stages or STAGES]
+    if args.fresh:
+        _forget(recipe.folder, [stage for stage in stages if stage in recipe.networks])
+    path = args.config if args.steps is None else with_steps(args.config, recipe.folder, args.steps)
+    folder = run_recipe(path, stages, console.on_event, cancel)
+    console.say(f"Done; results are in {folder}")
+    console.result({"command": "train", "config": path, "stages": stages, "folder": folder})
+    return 0
+
+
+def _forget(folder: Path, stages: list[str]) -> None:
+    """Delete the trained networks; the pool of anatomies does not depend on them and stays."""
+    for stage in stages:
+        try:
+            if (folder / stage).is_dir():
+                shutil.rmtree(folder / stage)
+        except OSError as error:
+            raise OutputError(f'"{folder / stage}" cannot be deleted: {error.strerror}.') from error
+
+
+def with_steps(config: Path, folder: Path, steps: int) -> Path:
+    """Write a copy of the recipe with another number of steps into its folder, so that it records what was run."""
+    if steps < 1:
+        raise UsageError(f"--steps is {steps}; at least 1 was expected.")
+    import yaml
+
+    from hlfd.cli.batch import write_text
+    from hlfd.cli.single import make_folder
+    from hlfd.config import read_yaml
+
+    data = read_yaml(config)
+    for network in data["networks"].values():
+        network["training"]["steps"] = steps
+    make_folder(folder)
+    copy = folder / f"{config.stem}-{steps}-steps.yaml"
+    write_text(copy, yaml.safe_dump(data, sort_keys=False))
+    return copy
