@@ -145,16 +145,28 @@ def _place(
     centres = np.array([shape.centre for shape in shapes]) if shapes else np.zeros((1, 3))
     middle = np.array([0.0, centres[:, 1].mean(), centres[:, 2].mean()]) * stretch
     target = np.array([rng.uniform(-4, 4), rng.uniform(-18, 4) * frame.scale, float(np.clip(shift, -70, 55))])
-    kidneys = []
+    kidneys: list[Kidney] = []
     for shape in shapes:
         own = np.array([0.0, 0.0, rng.normal(0, 4)])
         if settings.shift_mm is None and kits is not None and rng.random() < 0.03:
             own += [0, 25, -rng.uniform(70, 130)]  # a pelvic or low kidney
         kidneys.append(prepare_kidney(shape, target - middle + own, stretch, rng))
+    _make_room(frame, kidneys, rng)
     add_lesions(kidneys, _plan(settings, kits is not None, rng), rng)
     for kidney in kidneys:
         inner_fields(kidney, rng)
     return kidneys
+
+
+def _make_room(frame: Frame, kidneys: list[Kidney], rng: np.random.Generator) -> None:
+    """Widen the body where the kidneys and their masses would stand out of it."""
+    for kidney in kidneys:
+        voxels = np.argwhere(kidney.fields["hull"][::2, ::2, ::2] < 0) * 2.0
+        low, high = kidney.to_world(voxels.min(0)), kidney.to_world(voxels.max(0))
+        lateral = float(max(-low[0], high[0]))
+        frame.half_width = max(frame.half_width, min(lateral + frame.muscle + rng.uniform(2, 16), 185.0))
+        frame.front = max(frame.front, min(float(high[1]) + frame.muscle + rng.uniform(0, 20), 170.0))
+        frame.back = max(frame.back, min(-float(low[1]) + rng.uniform(6, 22), 105.0))
 
 
 def _plan(settings: AnatomySettings, real: bool, rng: np.random.Generator) -> LesionPlan:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hlfd.phantom.canvas import Canvas
-from hlfd.phantom.fields import capsule, chain, ellipsoid, smooth_union, superellipse
+from hlfd.phantom.fields import chain, ellipsoid, smooth_union, superellipse
 from hlfd.phantom.tissues import Tissue as T
 
 
@@ -39,8 +39,8 @@ def draw_frame(rng: np.random.Generator, size: float | None = None, fatness: flo
     roundness = rng.uniform(0, 1)
     return Frame(
         scale=scale,
-        half_width=scale * (rng.uniform(118, 142) + 18 * fat),
-        front=scale * (88 + 38 * roundness + 28 * fat),
+        half_width=scale * (rng.uniform(112, 138) + 18 * fat),
+        front=scale * (90 + 42 * roundness + 28 * fat),
         back=scale * rng.uniform(62, 78),
         fat_front=4 + 42 * fat * rng.uniform(0.5, 1.2),
         fat_side=4 + 38 * fat * rng.uniform(0.5, 1.2),
@@ -62,7 +62,7 @@ def paint_body(canvas: Canvas, frame: Frame) -> None:
     _pelvis(canvas, frame)
     streaks = canvas.noise(9.0)
     planes = canvas.noise(26.0)
-    width = 0.05 + 0.16 * frame.atrophy
+    width = 0.02 + 0.11 * frame.atrophy**2
     fat = torch.minimum(planes.abs() - width, 1.9 - 1.0 * frame.atrophy - streaks)
     canvas.paint(fat, T.MUSCLE_STREAK, over=(T.MUSCLE,))
 
@@ -105,22 +105,25 @@ def _chest(canvas: Canvas, frame: Frame) -> None:
     x, y, z = at
     s, cavity = frame.scale, frame.fields["cavity"]
     inset = 4.0
-    right = ellipsoid(at, (62 * s, 12, 0), (0.58 * frame.half_width + 24, 105 * s, frame.dome))
-    left = ellipsoid(at, (-62 * s, 12, 0), (0.56 * frame.half_width + 24, 105 * s, frame.dome - rng.uniform(4, 22)))
+    reach = frame.front + 62 * s
+    right = ellipsoid(at, (60 * s, 26 * s, 0), (0.58 * frame.half_width + 24, reach, frame.dome))
+    drop = frame.dome - rng.uniform(4, 22)
+    left = ellipsoid(at, (-60 * s, 26 * s, 0), (0.56 * frame.half_width + 24, reach, drop))
     dome = smooth_union(right, left, 30.0) * 1.3 + 2.0 * canvas.noise(45.0)
-    recess = rng.uniform(0, 45) * s  # where the lung ends at the wall
-    below = (z - recess + 25 * frame.fields["front"] * 0) * 0.8
-    abdomen = torch.maximum(torch.minimum(dome, below), cavity)
+    recess = rng.uniform(-10, 35) * s  # where the lung ends at the wall: low at the back, high in front
+    below = (z - recess - rng.uniform(10, 50) * s * ((y + 10) / frame.front).clamp(0, 1)) * 0.8
+    below = smooth_union(dome, below, 45.0)
+    abdomen = torch.maximum(below, cavity)
     mediastinum = torch.minimum(
         superellipse(x + 6, y - 18, 34 * s, 42 * s, 2.2) + 3 * canvas.noise(30.0),
         ellipsoid(at, (-14 * s, 52 * s, frame.dome + 25), (66 * s, 52 * s, 52 * s)) - 3,
     )
-    chest = torch.maximum(cavity + 1.0, -torch.minimum(dome, below))
+    chest = torch.maximum(cavity + 1.0, -below)
     lung = torch.maximum(chest, -mediastinum)
     canvas.paint(lung, T.LUNG)
     vessels = torch.sqrt(canvas.noise(22.0) ** 2 + canvas.noise(22.0) ** 2) - 0.16
     canvas.paint(torch.maximum(vessels, lung + 6), T.LUNG_VESSEL, over=(T.LUNG,))
-    shell = torch.maximum((torch.minimum(dome, below) + 1.2).abs() - rng.uniform(1.5, 2.6), cavity)
+    shell = torch.maximum((below + 1.2).abs() - rng.uniform(1.5, 2.6), cavity)
     canvas.paint(torch.maximum(shell, 20 - z), T.MUSCLE, over=(T.FAT_VISCERAL, T.LUNG))
     heart = ellipsoid(at, (-18 * s, 52 * s, frame.dome + 30), (58 * s, 45 * s, 48 * s), 0.4) + 2 * canvas.noise(30.0)
     heart = torch.maximum(heart, -dome + 3)
@@ -135,7 +138,7 @@ def _chest(canvas: Canvas, frame: Frame) -> None:
 
 def _muscles(canvas: Canvas, frame: Frame) -> None:
     rng, at, s = canvas.rng, canvas.coordinates(), frame.scale
-    bulk = rng.uniform(0.8, 1.2) * s
+    bulk = rng.uniform(0.68, 1.08) * s
     for side in (-1, 1):
         points = [(22, -4, 40), (34, 0, 0), (44, 3, -60), (52, 14, -115), (62, 34, -160), (88, 40, -215)]
         psoas = [(side * px * s, py * s, pz * s) for px, py, pz in points]
@@ -161,7 +164,7 @@ def _ribs(canvas: Canvas, frame: Frame) -> None:
     s = frame.scale
     middle = (frame.front - frame.back) / 2
     theta = torch.atan2(x.abs(), -(y - middle))  # 0 at the back, pi at the front
-    drop = 22.0 * s * theta * rng.uniform(0.8, 1.3)
+    drop = 48.0 * s * theta * rng.uniform(0.75, 1.25)
     pitch = 27.0 * s
     along = torch.remainder(z + drop + rng.uniform(0, pitch), pitch) - pitch / 2
     across = frame.fields["wall"] + 4.5
@@ -202,6 +205,7 @@ def _spine(canvas: Canvas, frame: Frame) -> None:
     wing = torch.sqrt((y + 26 * s + 0.2 * x.abs()) ** 2 + (level - 2) ** 2) - 4.5 * s
     wing = torch.maximum(wing, x.abs() - rng.uniform(34, 46) * s)
     facet = torch.sqrt((x.abs() - 19 * s) ** 2 + (y + 34 * s) ** 2) - 7.5 * s
+    facet = torch.maximum(facet, level.abs() * -1 + pitch / 2 - 12 * s)
     arch = torch.minimum(torch.minimum(arch, wing), facet)
     arch = torch.maximum(arch, -108 * s - z)
     layer = canvas.paint(arch, T.BONE_CORTEX, box)
@@ -238,10 +242,11 @@ def _pelvis(canvas: Canvas, frame: Frame) -> None:
                                      [13 * s, 9 * s, 11 * s]))
     bone = torch.minimum(bone, chain(folded, [(82 * s, -18 * s, hip[2]), (62 * s, -28 * s, hip[2] - 55 * s), pubis],
                                      [15 * s, 14 * s, 8 * s]))
-    sacrum_y = -30 * s - 40 * s * torch.sin(((-105 * s - z) / (110 * s)).clamp(0, 1) * 3.1)
+    sacrum_y = -26 * s - 28 * s * torch.sin(((-105 * s - z) / (110 * s)).clamp(0, 1) * 3.1)
     width = (50 * s - 0.30 * (-105 * s - z)).clamp(min=10)
     sacrum = superellipse(x, y - sacrum_y, width, 17 * s, 2.5)
     bone = torch.minimum(bone, torch.maximum(sacrum, (z + 165 * s).abs() - 60 * s))
+    bone = torch.maximum(bone, frame.fields["wall"][box] + 4)
     layer = canvas.paint(bone, T.BONE_CORTEX, box)
     canvas.fill(layer.values < -2.0, T.BONE_MARROW, layer.box)
     femur = ellipsoid(folded, hip, (24 * s,) * 3)
@@ -249,4 +254,3 @@ def _pelvis(canvas: Canvas, frame: Frame) -> None:
     neck = chain(folded, [hip, (128 * s, -6 * s, hip[2] - 22 * s), (130 * s, 0, hip[2] - 150)], [14 * s, 16 * s, 14 * s])
     layer = canvas.paint(torch.minimum(femur, neck), T.BONE_CORTEX, box)
     canvas.fill(layer.values < -2.5, T.BONE_MARROW, layer.box)
-    _ = capsule

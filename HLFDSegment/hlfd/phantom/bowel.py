@@ -125,12 +125,12 @@ def _duodenum(frame: Frame, rng: np.random.Generator) -> Loop:
 
 def _small(frame: Frame, rng: np.random.Generator) -> list[Loop]:
     s, w, top = frame.scale, frame.half_width - frame.muscle, frame.front - frame.muscle
-    low = np.array([-0.68 * w, -5.0, -205 * s])
+    low = np.array([-0.66 * w, 5.0, -190 * s])
     high = np.array([0.64 * w, top - 18, 10 * s])
     contrast = rng.random() < 0.2
     weights = [0.45, 0.35, 0.08, 0.6 if contrast else 0.0, 0.03]
     loops = []
-    for _ in range(int(rng.integers(9, 20))):
+    for _ in range(int(rng.integers(14, 42) * (1 - 0.4 * min(frame.fat_front / 45, 1)))):
         start = rng.uniform(low, high)
         if rng.random() < 0.4:  # jejunum lies upper left
             start = rng.uniform([-0.68 * w, 0, -70 * s], [-0.1 * w, top - 20, 25 * s])

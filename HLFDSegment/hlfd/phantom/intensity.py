@@ -176,7 +176,7 @@ def _spread(hu: NDArray, coarse: NDArray, fine: NDArray, rng: np.random.Generato
     coarse[T.BOWEL_CONTRAST] = 60
     fine[T.MUSCLE], coarse[T.MUSCLE] = rng.uniform(3, 12), rng.uniform(2, 8)
     fine[T.PANCREAS] = rng.uniform(3, 14)
-    coarse[T.STOMACH_FLUID], fine[T.STOMACH_FLUID] = rng.uniform(3, 15), rng.uniform(2, 25)
+    coarse[T.STOMACH_FLUID], fine[T.STOMACH_FLUID] = rng.uniform(2, 10), rng.uniform(2, 10)
     fine[T.MESENTERIC_VESSEL] = 15
     strong = max(0.0, float(hu[T.TUMOR_CLEAR_CELL]) - 30)
     fine[T.TUMOR_CLEAR_CELL] = coarse[T.TUMOR_CLEAR_CELL] = 4 + rng.uniform(0.05, 0.3) * strong

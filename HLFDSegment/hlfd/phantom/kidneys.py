@@ -24,6 +24,12 @@ _YIELDING = (
 )
 
 
+_RENAL = (
+    *(T.FAT_PERIRENAL, T.FAT_SINUS, T.RENAL_PELVIS, T.STONE, T.VEIN, T.ARTERY, T.CYST, T.CYST_COMPLEX, T.ADRENAL),
+    *(T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA, T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA),
+)
+
+
 @dataclass
 class Kidney:
     """A kidney at its place: fields in mm on the shape's voxels, negative inside; ``shift`` moves it in the body."""
@@ -153,7 +159,7 @@ def inner_fields(kidney: Kidney, rng: np.random.Generator) -> None:
     depth = rng.uniform(14, 24)
     f["sinus"] = f["closed"] + depth + 2.5 * wave
     f["gap"] = np.maximum(f["closed"] + 1.0, -f["hull"])
-    pelvis = rng.uniform(-1.1, 0.3) + (0.9 if rng.random() < 0.06 else 0)
+    pelvis = rng.uniform(-0.8, 0.8) + (0.9 if rng.random() < 0.06 else 0)
     f["pelvis"] = fine + 0.6 * wave - pelvis
     cortex = rng.uniform(4.5, 8)
     f["medulla"] = np.maximum(f["closed"] + cortex + 1.5 * wave, 0.25 - _noise(kidney, 12.0, rng)) + 0.0
@@ -217,14 +223,16 @@ def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
     canvas.fill(solid, T.FAT_SINUS, box, over=(cortex, medulla))
     canvas.fill(f["pelvis"] < 0, T.RENAL_PELVIS, box, over=(T.FAT_SINUS,))
     canvas.fill(f["stone"] < 0, T.STONE, box, over=(T.FAT_SINUS, T.RENAL_PELVIS, medulla))
-    canvas.fill(f["cyst"] < 0, T.CYST, box)
-    canvas.fill(f["complex"] < 0, T.CYST_COMPLEX, box)
+    room = (*_YIELDING, *_RENAL)  # cysts push organs aside, not bone or the body wall
+    canvas.fill(f["cyst"] < 0, T.CYST, box, over=room)
+    canvas.fill(f["complex"] < 0, T.CYST_COMPLEX, box, over=room)
     canvas.fill(f["septum"] < 0, T.CYST_SEPTUM, box, over=(T.CYST_COMPLEX,))
     _paint_tumor(canvas, kidney, box, f)
 
 
 def _paint_tumor(canvas: Canvas, kidney: Kidney, box: Box, f: dict[str, torch.Tensor]) -> None:
-    inside = f["tumor"] < 0
+    room = canvas.allowed((*_YIELDING, *_RENAL))[canvas.tissue[canvas.voxels(box)].int()]
+    inside = (f["tumor"] < 0) & (room | (f["hull"] < 0))
     if not bool(inside.any()) or kidney.tumor_kinds is None:
         return
     kinds = np.unique(kidney.tumor_kinds)

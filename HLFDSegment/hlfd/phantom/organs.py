@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hlfd.phantom.body import Frame
-from hlfd.phantom.canvas import Canvas, Layer
+from hlfd.phantom.canvas import NODE_MM, Canvas, Layer
 from hlfd.phantom.fields import chain, ellipsoid, smooth_union
 from hlfd.phantom.tissues import Tissue as T
 
@@ -39,11 +39,11 @@ def _liver(canvas: Canvas, frame: Frame) -> None:
     normal = np.array([-rng.uniform(0.5, 0.95), -rng.uniform(0.05, 0.35), -rng.uniform(0.6, 1.0)])
     normal /= np.linalg.norm(normal)
     point = np.array([frame.half_width * 0.62, 0.0, low])
-    under = sum(float(n) * (c - p) for n, c, p in zip(normal, at, point, strict=True))
-    under = under + 5 * canvas.noise(45.0)
+    under = sum(float(n) * (c - p) for n, c, p in zip(normal, (x.clamp(min=15), y, z), point, strict=True))
+    under = under + rng.uniform(0.0, 0.45) * (15 - x).clamp(min=0) + 5 * canvas.noise(45.0)
     left_tip = -rng.uniform(15, 105) * s
     thin = rng.uniform(0.45, 0.95)  # the left lobe thins out towards its tip
-    left = torch.maximum(under + 8, 26 * s + thin * (8 - x).clamp(min=0) * 0.55 - y + 7 * canvas.noise(50.0))
+    left = torch.maximum(under + 4, 26 * s + thin * (8 - x).clamp(min=0) * 0.55 - y + 7 * canvas.noise(50.0))
     left = torch.maximum(left, left_tip - x)
     curve = 26 * s - x + 0.004 * ((y - 12) ** 2) * (y < 12) - 0.35 * (y - 25).clamp(min=0) + 6 * canvas.noise(40.0)
     liver = smooth_union(torch.maximum(under, curve), left, 24.0)
@@ -73,7 +73,7 @@ def _spleen(canvas: Canvas, frame: Frame) -> None:
     rng, s = canvas.rng, frame.scale
     volume = rng.uniform(100, 420) if rng.random() < 0.85 else rng.uniform(400, 800)
     radii = np.array([0.62, 0.95, 1.25]) * rng.uniform(0.85, 1.15, 3)
-    radii *= (volume * 1.65 * 1000 / (4.19 * radii.prod())) ** (1 / 3)
+    radii *= (volume * 1000 / (4.19 * radii.prod())) ** (1 / 3)
     centre = (
         -(frame.half_width - 0.55 * radii[0] - frame.muscle),
         rng.uniform(-38, -8) * s,
@@ -82,9 +82,14 @@ def _spleen(canvas: Canvas, frame: Frame) -> None:
     at = canvas.coordinates()
     tilt = rng.uniform(-0.5, 0.1)
     spleen = ellipsoid(at, centre, radii, tilt)
-    hollow = ellipsoid(at, (centre[0] + radii[0] * 1.15, centre[1] + 0.5 * radii[1], centre[2]), radii * 0.9, tilt)
-    spleen = torch.maximum(torch.maximum(spleen, -hollow) + 2.5 * canvas.noise(28.0), frame.fields["abdomen"] + 1)
-    canvas.paint(spleen, T.SPLEEN, over=(*SOFT, T.LIVER, T.LIVER_VESSEL))
+    hollow = ellipsoid(at, (centre[0] + radii[0] * 1.25, centre[1] + 0.5 * radii[1], centre[2]), radii * 0.9, tilt)
+    spleen = torch.maximum(spleen, -0.7 * hollow) + 2.5 * canvas.noise(28.0)
+    room = frame.fields["abdomen"] + 1
+    inside = spleen[room < 0]
+    if len(inside) > 1:  # the wall cuts the shape: move its surface until the volume is right
+        count = min(int(volume * 1000 / NODE_MM**3), len(inside) - 1)
+        spleen = spleen - float(inside.kthvalue(count)[0].clamp(-30, 18))
+    canvas.paint(torch.maximum(spleen, room), T.SPLEEN, over=(*SOFT, T.LIVER, T.LIVER_VESSEL))
 
 
 def _pancreas(canvas: Canvas, frame: Frame) -> None:
@@ -108,7 +113,7 @@ def _stomach(canvas: Canvas, frame: Frame) -> None:
     top = frame.dome - rng.uniform(25, 50) * s
     path = [(-52, 2, top / s), (-66, 28, 60), (-52, 52, 28), (-12, 66, 8), (26, 56, 6)]
     points = [tuple((np.array(p) + rng.uniform(-9, 9, 3)) * s) for p in path]
-    full = rng.uniform(0.55, 1.25) * s
+    full = rng.uniform(0.4, 1.0) * s
     field = chain(at, points, [full * r for r in (34, 31, 26, 20, 12)]) + 2.5 * canvas.noise(25.0)
     field = torch.maximum(field, frame.fields["abdomen"] + 1)
     over = (*SOFT, T.PANCREAS, T.LIVER, T.LIVER_VESSEL)

@@ -46,12 +46,10 @@ def _tile(plane: NDArray, row_mm: float, column_mm: float) -> NDArray[np.uint8]:
     step = max(plane.shape[0] * row_mm, plane.shape[1] * column_mm) / TILE
     rows = ((np.arange(TILE) - TILE / 2) * step / row_mm + plane.shape[0] / 2).round().astype(int)
     columns = ((np.arange(TILE) - TILE / 2) * step / column_mm + plane.shape[1] / 2).round().astype(int)
-    inside = np.ix_(*(((p >= 0) & (p < n)) for p, n in ((rows, plane.shape[0]), (columns, plane.shape[1]))))
     tile = np.zeros((TILE, TILE), np.uint8)
     low, high = WINDOW_HU
     values = plane[np.ix_(rows.clip(0, plane.shape[0] - 1), columns.clip(0, plane.shape[1] - 1))]
     scaled = ((values.astype(np.float32) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
     keep = np.outer((rows >= 0) & (rows < plane.shape[0]), (columns >= 0) & (columns < plane.shape[1]))
     tile[keep] = scaled[keep]
-    _ = inside
     return tile[::-1, ::-1]
