@@ -13,9 +13,10 @@ from typing import Any
 from hlfd.cli.cases import Job
 from hlfd.cli.console import Console
 from hlfd.cli.failures import internal_error
-from hlfd.cli.plain import duration, plain
+from hlfd.cli.plain import plain
 from hlfd.cli.single import CaseRunner, make_folder
 from hlfd.errors import CancelledError, HlfdError, InputError, OutputError
+from hlfd.words import duration
 
 
 def run_batch(job: Job, runner: CaseRunner, console: Console) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hlfd.cli.console import Console
-from hlfd.cli.plain import columns, number
+from hlfd.cli.plain import columns
 from hlfd.errors import EmptyInputError, HlfdError, InputError, UsageError
 from hlfd.events import CancelToken, Progress
+from hlfd.words import number
 
 _SHOWN = (
     ("Dice", "dice", 3),
@@ -110,7 +111,4 @@ def _show(rows: list[dict[str, Any]], console: Console) -> None:
 
 def _lesions(values: dict[str, Any]) -> str:
     lesions = values.get("lesions")
-    if not lesions:
-        return ""
-    found, total = (lesions.get(key) for key in ("true_positives", "ref_count"))
-    return f"{found} of {total}" if found is not None and total is not None else ""
+    return f"{lesions['found']} of {lesions['reference']}" if lesions else ""

@@ -1,4 +1,4 @@
-"""Values of the engine as plain JSON values and as words for people."""
+"""Values of the engine as plain JSON values, and tables for people."""
 
 from __future__ import annotations
 
@@ -23,23 +23,6 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         return plain(value.tolist())
     return value
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in words: "0.84 s", "12 s", "3 min 20 s", "2 h 5 min"."""
-    if seconds < 10:
-        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """Return a number with ``digits`` decimals, or a dash for None and NaN."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def columns(rows: list[list[str]]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol, TextIO
 
-from hlfd.cli.plain import duration
 from hlfd.events import Metric, Progress
+from hlfd.words import duration
 
 _FIRST_LINE_S = 3.0
 _LINE_EVERY_S = 10.0

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hlfd.cli.cases import Job, plan
 from hlfd.cli.console import Console
-from hlfd.cli.plain import duration, number
 from hlfd.cli.single import CaseRunner, SegmentedCase
 from hlfd.config import BACKENDS, MODES, SegmentSettings
 from hlfd.errors import UsageError
 from hlfd.events import CancelToken
+from hlfd.words import duration, number
 
 OUTPUT_FORMATS = ("nii.gz", "seg.nrrd", "nrrd", "mha", "nii")
 

@@ -1,0 +1,34 @@
+"""Numbers and nested facts as words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a number with ``digits`` decimals, or a dash for None and NaN."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: "0.84 s", "12 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def nested(value: Any) -> str:
+    """Return nested mappings and lists as one line of text."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {nested(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(nested(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
