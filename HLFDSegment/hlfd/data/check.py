@@ -13,6 +13,7 @@ from hlfd.data.layouts import Case, find_cases
 from hlfd.errors import HlfdError
 from hlfd.events import Event, OnEvent, Progress, Warn, ignore
 from hlfd.io import read_label_map, read_volume
+from hlfd.io.hounsfield import count_labels
 from hlfd.volume import LabelMap, Volume
 
 KNOWN_VALUES = (1, 2, 3, 4)
@@ -72,18 +73,17 @@ def _check_spacing(volume: Volume) -> list[Finding]:
     return []
 
 
-def _check_labels(label_map: LabelMap, known: Iterable[int]) -> list[Finding]:
-    present = np.flatnonzero(np.bincount(label_map.array.ravel(), minlength=256)[1:]) + 1
-    if present.size == 0:
+def _check_labels(volumes: dict[int, float], known: Iterable[int]) -> list[Finding]:
+    if not volumes:
         return [_error("empty_label", "The label map holds background only.")]
-    unknown = sorted(set(present.tolist()) - set(known))
+    unknown = sorted(set(volumes) - set(known))
     if unknown:
         return [_error("unknown_value", f"The label map holds the values {unknown}; {sorted(known)} are known.")]
     return []
 
 
 def _volumes(label_map: LabelMap) -> dict[int, float]:
-    counts = np.bincount(label_map.array.ravel(), minlength=256)
+    counts = count_labels(label_map.array)
     return {int(v): round(float(counts[v]) * label_map.voxel_ml, 4) for v in np.flatnonzero(counts) if v > 0}
 
 
@@ -92,6 +92,7 @@ def check_case(case: Case, known_values: Iterable[int] = KNOWN_VALUES) -> CaseRe
     findings: list[Finding] = []
     volume: Volume | None = None
     label_map: LabelMap | None = None
+    volumes: dict[int, float] | None = None
 
     def note(event: Event) -> None:
         if isinstance(event, Warn):
@@ -107,7 +108,8 @@ def check_case(case: Case, known_values: Iterable[int] = KNOWN_VALUES) -> CaseRe
     else:
         try:
             label_map = read_label_map(case.label)
-            findings += _check_labels(label_map, known_values)
+            volumes = _volumes(label_map)
+            findings += _check_labels(volumes, known_values)
         except HlfdError as error:
             findings.append(_error(f"label_{error.code}", str(error)))
     if volume is not None and label_map is not None and not volume.same_grid(label_map, 0.1):
@@ -122,7 +124,7 @@ def check_case(case: Case, known_values: Iterable[int] = KNOWN_VALUES) -> CaseRe
         volume.shape if volume else None,
         volume.spacing if volume else None,
         (float(volume.array.min()), float(volume.array.max())) if volume else None,
-        _volumes(label_map) if label_map else None,
+        volumes,
     )
 
 

@@ -85,3 +85,8 @@ def to_label_values(values: NDArray, what: str = "The label map") -> NDArray[np.
             f"{what} holds values that are not whole numbers in 0..255.", "Choose a label map, not an image."
         )
     return labels
+
+
+def count_labels(array: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many voxels have each of the 256 values, slice by slice, since bincount works in 64 bits."""
+    return sum((np.bincount(plane.ravel(), minlength=256) for plane in array), np.zeros(256, np.int64))

@@ -11,7 +11,7 @@ from hlfd.errors import GeometryError, MissingInputError, UnsupportedInputError
 from hlfd.events import OnEvent, Warn, ignore
 from hlfd.io.checksum import verify_checksum
 from hlfd.io.dicom import read_series
-from hlfd.io.hounsfield import check_hounsfield, to_hounsfield, to_label_values
+from hlfd.io.hounsfield import check_hounsfield, count_labels, to_hounsfield, to_label_values
 from hlfd.io.itk import read_itk
 from hlfd.io.nifti import read_nifti
 from hlfd.io.raw import Raw, is_dicom, read_start, stem_of, suffix_of
@@ -70,7 +70,7 @@ def read_volume(path: Path | str, series: str | None = None, on_event: OnEvent =
 
 
 def _generic_table(array: NDArray[np.uint8]) -> tuple[Label, ...]:
-    present = np.flatnonzero(np.bincount(array.ravel(), minlength=256)[1:]) + 1
+    present = np.flatnonzero(count_labels(array)[1:]) + 1
     return tuple(Label(int(v), f"label {v}", _PALETTE[n % len(_PALETTE)]) for n, v in enumerate(present))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,12 @@ def compare(pred: NDArray[np.bool_], ref: NDArray[np.bool_], grid: LabelMap, les
     return values
 
 
+def _select(array: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.bool_]:
+    chosen = np.zeros(256, bool)
+    chosen[list(values)] = True
+    return chosen[array]
+
+
 def evaluate(pred: LabelMap, ref: LabelMap, groups: Groups | None = None) -> dict[str, Any]:
     """Return the metrics of every group as ``{"groups": {name: {...}}}``, ready for JSON.
 
@@ -67,7 +74,7 @@ def evaluate(pred: LabelMap, ref: LabelMap, groups: Groups | None = None) -> dic
     pred, ref = align(pred, ref)
     results = {}
     for name, (pred_values, ref_values) in (groups or groups_for(pred, ref)).items():
-        p, r = np.isin(pred.array, list(pred_values)), np.isin(ref.array, list(ref_values))
+        p, r = _select(pred.array, pred_values), _select(ref.array, ref_values)
         results[name] = {
             "pred_values": sorted(pred_values),
             "ref_values": sorted(ref_values),
