@@ -78,6 +78,16 @@ def _sheet(args: argparse.Namespace, settings: PhantomSettings, console: Console
 
 
 def _scan(args: argparse.Namespace, settings: PhantomSettings, console: Console) -> int:
+    paths, volume, truth = write_scan(args, settings)
+    console.say(f"Wrote {paths['image']} and {paths['labels']}: {describe(volume)}")
+    table = [{"value": label.value, "name": label.name} for label in truth.labels]
+    size = {"shape": volume.shape, "spacing_mm": volume.spacing}
+    console.result({"command": "phantom", "seed": args.seed, **paths, **size, "table": table})
+    return 0
+
+
+def write_scan(args: argparse.Namespace, settings: PhantomSettings) -> tuple[dict[str, Path], Volume, LabelMap]:
+    """Simulate a scan, write ct.nii.gz and labels.nii.gz into the output folder, and return paths and images."""
     from hlfd.io import write_label_map, write_volume
     from hlfd.phantom import load_kits, simulate
 
@@ -89,11 +99,7 @@ def _scan(args: argparse.Namespace, settings: PhantomSettings, console: Console)
     paths = {"image": args.output / "ct.nii.gz", "labels": args.output / "labels.nii.gz"}
     write_volume(volume, paths["image"])
     write_label_map(truth, paths["labels"])
-    console.say(f"Wrote {paths['image']} and {paths['labels']}: {describe(volume)}")
-    table = [{"value": label.value, "name": label.name} for label in truth.labels]
-    size = {"shape": volume.shape, "spacing_mm": volume.spacing}
-    console.result({"command": "phantom", "seed": args.seed, **paths, **size, "table": table})
-    return 0
+    return paths, volume, truth
 
 
 def kidney_only(labels: LabelMap) -> LabelMap:

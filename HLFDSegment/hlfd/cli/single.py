@@ -19,6 +19,7 @@ from hlfd.volume import Volume
 if TYPE_CHECKING:
     from hlfd.inference.result import SegmentationResult
     from hlfd.inference.segmenter import Segmenter
+    from hlfd.report import Agreement
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class SegmentedCase:
     case: Case
     result: SegmentationResult
     notice: str
+    volume: Volume
     report: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,8 +93,8 @@ class CaseRunner:
         timing = {"read": timing["read"], "load model": timing["load model"], **stages, "write": timing["write"]}
         timing["total"] = time.perf_counter() - begin
         result = replace(result, timing=timing, warnings=(*warnings, *result.warnings))
-        done = SegmentedCase(case, result, self.segmenter().package.notice)
-        return done if report_folder is None else self._report(done, volume, report_folder)
+        done = SegmentedCase(case, result, self.segmenter().package.notice, volume)
+        return done if report_folder is None else self.report(done, report_folder)
 
     def _segment(self, volume: Volume, timing: dict[str, float]) -> SegmentationResult:
         begin = time.perf_counter()
@@ -100,19 +102,20 @@ class CaseRunner:
         timing["load model"] = time.perf_counter() - begin
         return segmenter.run(volume, lambda event: self._console.on_event(event), self._cancel)
 
-    def _report(self, done: SegmentedCase, volume: Volume, folder: Path) -> SegmentedCase:
+    def report(self, done: SegmentedCase, folder: Path, agreement: Agreement | None = None) -> SegmentedCase:
+        """Write the report of a finished case into ``folder``."""
         from hlfd.report import ReportInput, write_report
 
         source = ReportInput(
             name=done.case.name,
             source=done.case.source,
             segmentation=done.case.target,
-            volume=volume,
+            volume=done.volume,
             result=done.result,
             package=self.segmenter().package,
+            agreement=agreement,
         )
-        path = write_report(source, folder, self._console.on_event, self._cancel)
-        return replace(done, report=path)
+        return replace(done, report=write_report(source, folder, self._console.on_event, self._cancel))
 
 
 def make_folder(folder: Path) -> None:

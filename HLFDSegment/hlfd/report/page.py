@@ -85,9 +85,8 @@ def _pictures(pictures: Pictures) -> str:
     for picture in pictures.pictures:
         data = base64.b64encode(picture.path.read_bytes()).decode("ascii")
         caption = escape(picture.caption)
-        figures.append(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
-        )
+        image = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
+        figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     note = f" {escape(pictures.note)}" if pictures.note else ""
     drawn = f'<p class="small">Drawn by {escape(pictures.drawn_by)}.{note}</p>'
     return f'<div class="pictures">{"".join(figures)}</div>{drawn}'

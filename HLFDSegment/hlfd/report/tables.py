@@ -8,7 +8,7 @@ from typing import Any
 
 from hlfd.inference.result import SegmentationResult
 from hlfd.labels import Label
-from hlfd.models.package import ModelPackage
+from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.report.content import Agreement, ReportInput
 from hlfd.words import duration, nested, number
 
@@ -161,6 +161,10 @@ def model_facts(package: ModelPackage) -> str:
         ("Licence", package.licence),
     ]
     return facts_table(facts)
+
+
+def _network(entry: NetworkEntry) -> str:
+    return f"{entry.network} at {entry.spacing_mm:g} mm: {', '.join(entry.classes)}"
 
 
 def image_facts(source: ReportInput) -> list[tuple[str, str]]:
