@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from hlfd.errors import DiskFullError, ModelError, OutputError
 
+NOTES = "hlfd"
 FOLDED = "batchnorm_folded"
 
 
@@ -38,7 +41,8 @@ def write_atomically(path: Path, write: Callable[[Path], None], keep_previous: P
     except RuntimeError as error:  # torch's zip writer reports a failed write so
         raise output_error(path, _space_error(path.parent, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -87,12 +91,13 @@ def save_weights(module: nn.Module, path: Path, half: bool = False, metadata: di
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in _unique_tensors(module).items()
     }
-    notes = {**(metadata or {}), FOLDED: str(folded).lower()}
-    write_atomically(path, lambda temporary: save_file(tensors, str(temporary), notes))
+    # One entry, because safetensors writes several in random order, and equal weights shall give equal files.
+    notes = json.dumps({**(metadata or {}), FOLDED: str(folded).lower()}, sort_keys=True)
+    write_atomically(path, lambda temporary: save_file(tensors, str(temporary), {NOTES: notes}))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file."""
+    """Return the metadata that ``save_weights`` put into a safetensors file."""
     return _read(path)[1]
 
 
@@ -101,10 +106,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(str(path), "pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            return tensors, json.loads((stream.metadata() or {}).get(NOTES, "{}"))
     except FileNotFoundError as error:
         raise ModelError(f'The weights file "{path}" is missing.', "Import or train the model again.") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f'"{path}" is not a readable safetensors file: {error}.', "Import it again.") from error
 
 

@@ -17,6 +17,7 @@ from hlfd.checkpoint import load_weights, save_weights, write_atomically
 from hlfd.config import write_yaml
 from hlfd.errors import CancelledError, ConfigError, HlfdError, InputError, ModelError
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
+from hlfd.networks.base import SegmentationNetwork
 from hlfd.training.ema import Ema
 from hlfd.training.log import RunLog
 from hlfd.training.memory import kept_memory
@@ -145,7 +146,7 @@ class _Run:
         batch = next(stream)
         self.waited += time.monotonic() - begin
         if check:
-            _check_batch(batch)
+            _check_batch(batch, self.network)
         moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         moved["image"] = moved["image"].contiguous(memory_format=self.format)
         return moved
@@ -156,9 +157,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.precision.autocast():
-            logits, terms = self.objective(self.network, batch)
-        if step == 0:
-            _check_labels(logits, batch)
+            _, terms = self.objective(self.network, batch)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -295,7 +294,7 @@ def _memory_format(network: nn.Module, channels_last: bool) -> torch.memory_form
     return torch.channels_last_3d if any(p.ndim == 5 for p in network.parameters()) else torch.channels_last
 
 
-def _check_batch(batch: Batch) -> None:
+def _check_batch(batch: Batch, network: nn.Module) -> None:
     """Raise ``InputError`` unless the source delivers what the contract says."""
     for name in ("image", "label"):
         if name not in batch:
@@ -303,9 +302,6 @@ def _check_batch(batch: Batch) -> None:
     image, label = batch["image"], batch["label"]
     if image.shape[:1] + image.shape[2:] != label.shape:
         raise InputError(f"Image {tuple(image.shape)} and label {tuple(label.shape)} of a batch do not fit.")
-
-
-def _check_labels(logits: Tensor, batch: Batch) -> None:
-    highest = int(batch["label"].max())
-    if highest >= logits.shape[1]:
-        raise InputError(f"A label has value {highest}, but the network has {logits.shape[1]} classes.")
+    highest = int(label.max())
+    if isinstance(network, SegmentationNetwork) and highest >= network.description.classes:
+        raise InputError(f"A label has value {highest}, but the network has {network.description.classes} classes.")
