@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +92,14 @@ def make_package(folder: Path, locator, refiner, **region) -> ModelPackage:
 
 
 @pytest.fixture(scope="session")
+def make():
+    """The functions of this file by name: ellipsoid, patient, entry, package."""
+    return SimpleNamespace(ellipsoid=ellipsoid, patient=make_patient, entry=make_entry, package=make_package)
+
+
+@pytest.fixture(scope="session")
 def patient():
+    """A small patient: (Volume, dict of masks by label name)."""
     return make_patient()
 
 
@@ -115,8 +123,8 @@ def random_package(tmp_path_factory):
     folder = tmp_path_factory.mktemp("random")
     entries = []
     for name, spacing, classes in (
-        ("locator", 3.0, ("background", "kidney")),
-        ("refiner", 1.5, ("background", "kidney", "tumor", "cyst")),
+        ("locator", 8.0, ("background", "kidney")),
+        ("refiner", 4.0, ("background", "kidney", "tumor", "cyst")),
     ):
         torch.manual_seed(len(classes))
         parameters = {"in_channels": 2, "classes": len(classes), "widths": (8, 16)}

@@ -110,8 +110,8 @@ def choose_backend(settings: SegmentSettings, entries: tuple[NetworkEntry | None
 
     Raises ``DeviceError`` for a CUDA device that is not there and ``MissingDependencyError`` for a missing backend.
     """
-    has_openvino = importlib.util.find_spec("openvino") is not None
-    has_torch = importlib.util.find_spec("torch") is not None
+    has_openvino = _installed("openvino")
+    has_torch = _installed("torch")
     if settings.backend == "openvino" and has_openvino:
         return "openvino", "cpu"
     if settings.backend == "openvino":
@@ -134,6 +134,13 @@ def choose_backend(settings: SegmentSettings, entries: tuple[NetworkEntry | None
             'Install one with: pip install "hlfd[cpu]".',
         )
     return "torch", "cpu"
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _nvidia_present() -> bool:

@@ -136,7 +136,7 @@ def _export_oblique(
 
 def _running_argmax(images: list, reference: object) -> NDArray[np.uint8]:
     """Return the argmax over the class images, resampled one after the other to ``reference``; 0 outside of them."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     outside = -1e9
     best, labels = None, None

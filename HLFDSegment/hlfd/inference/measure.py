@@ -59,6 +59,8 @@ def find_lesions(image: Image, roles: Roles, side_of: SideOf, min_ml: float) -> 
     for label in roles.lesion_labels:
         mask = image.labels == label.value
         low, high = index_box(mask)
+        if low == high:
+            continue
         found = components(mask[box_slices(low, high)])
         for part in found.parts:
             first = [a + b for a, b in zip(part.low, low, strict=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hlfd.inference.regions import RegionRules, choose_parts, is_lateral, side_of
+from hlfd.inference.regions import RegionRules, choose_parts, side_of, spans_midline
 from hlfd.inference.roles import Roles
 from hlfd.preprocess.components import Part, ball_opening, components, dilate, index_box
 from hlfd.preprocess.frame import box_slices
@@ -16,6 +16,7 @@ from hlfd.preprocess.grid import Grid
 
 MIN_ORGAN_ML = 1.0
 _HORSESHOE_SHARE = 0.2
+_FAR_MM = 1e6
 
 
 def argmax_labels(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -106,8 +107,8 @@ def _plane(chosen: list[Part], keep: NDArray[np.bool_], grid: Grid, midline: flo
     columns = np.count_nonzero(keep, axis=(0, 1))
     centers = np.add(edges[:-1], grid.spacing[2] / 2)
     share_left = columns[centers < midline].sum() / max(1, columns.sum())
-    crosses = is_lateral(chosen[0], grid, midline, np.inf) or _HORSESHOE_SHARE < share_left < 1 - _HORSESHOE_SHARE
+    crosses = spans_midline(chosen[0], grid, midline) or _HORSESHOE_SHARE < share_left < 1 - _HORSESHOE_SHARE
     if crosses:
         return midline
     center = grid.start[2] + grid.spacing[2] * chosen[0].centroid[2]
-    return edges[-1] + 1.0 if side_of(center, midline) == "left" else edges[0] - 1.0
+    return _FAR_MM if side_of(center, midline) == "left" else -_FAR_MM

@@ -18,6 +18,7 @@ from hlfd.preprocess.components import Part, ball_opening, components
 from hlfd.preprocess.grid import Box, Grid, merge_boxes
 
 SIDES = ("left", "right")
+_HORSESHOE_MM = 40.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,17 @@ def side_of(x: float, midline: float) -> str:
     return SIDES[int(x >= midline)]
 
 
-def is_lateral(part: Part, grid: Grid, midline: float, distance: float) -> bool:
-    """Return whether a component lies ``distance`` mm beside the midline or reaches that far on both sides of it."""
+def spans_midline(part: Part, grid: Grid, midline: float) -> bool:
+    """Return whether a component reaches 40 mm to both sides of the midline, as a horseshoe kidney does."""
     start, step = grid.start[2], grid.spacing[2]
-    center = start + step * part.centroid[2]
     low, high = start + step * part.low[2], start + step * (part.high[2] - 1)
-    return abs(center - midline) >= distance or (midline - low >= distance and high - midline >= distance)
+    return min(midline - low, high - midline) >= _HORSESHOE_MM
+
+
+def is_lateral(part: Part, grid: Grid, midline: float, distance: float) -> bool:
+    """Return whether a component is centred ``distance`` mm beside the midline, or is a horseshoe across it."""
+    center = grid.start[2] + grid.spacing[2] * part.centroid[2]
+    return abs(center - midline) >= distance or spans_midline(part, grid, midline)
 
 
 def choose_parts(parts: tuple[Part, ...], grid: Grid, midline: float, rules: RegionRules, min_ml: float) -> list[Part]:
@@ -96,11 +102,11 @@ def find_regions(
 
 
 def _grown_by_neighbours(box: Box, parts: tuple[Part, ...], grid: Grid, rules: RegionRules) -> Box:
-    """Enlarge a region by components of 1 ml or more whose centre lies in it: parts of one organ cut by a mass."""
+    """Enlarge a region by components of 1 ml or more that reach into it: parts of one organ cut by a mass."""
     for part in parts:
-        z, y, x = (o + s * c for o, s, c in zip(grid.start, grid.spacing, part.centroid, strict=True))
-        if part.voxels * grid.voxel_ml >= 1.0 and box.touches(Box((z, y, x), (z, y, x))):
-            box = box.union(grid.box(part.low, part.high).grown(rules.margin_mm / 2))
+        extent = grid.box(part.low, part.high)
+        if part.voxels * grid.voxel_ml >= 1.0 and box.touches(extent):
+            box = box.union(extent.grown(rules.margin_mm))
     return box
 
 

@@ -12,7 +12,9 @@ from hlfd.events import CancelToken
 from hlfd.models.package import NetworkEntry
 from hlfd.preprocess.intensity import window_channels
 
-HALO_MM = 48.0
+HALO_VOXELS = 32
+"""Context around a tile; beyond it the effective receptive field of the networks here has faded."""
+
 Index = tuple[int, int, int]
 
 
@@ -39,7 +41,8 @@ def split(
         return
     axis = int(np.argmax(np.subtract(high, low)))
     middle = low[axis] + (high[axis] - low[axis]) // 2 // divisor * divisor
-    if middle == low[axis]:
+    # Smaller tiles would consist of halo for the most part: memory hardly falls while the work grows many times.
+    if high[axis] - low[axis] <= 2 * halo or middle == low[axis]:
         yield low, high
         return
     yield from split(low, _replaced(high, axis, middle), shape, halo, divisor, limit)
@@ -68,7 +71,7 @@ def predict(
     shape: Index = hu.shape
     logits_mb = hu.size * len(entry.classes) * 4 / 2**20
     limit = max(memory_mb - logits_mb, memory_mb / 4) * 2**20 / backend.bytes_per_voxel()
-    halo = max(1, round(HALO_MM / entry.spacing_mm / entry.divisor)) * entry.divisor
+    halo = -(-HALO_VOXELS // entry.divisor) * entry.divisor
     tiles = list(split((0, 0, 0), shape, shape, halo, entry.divisor, limit))
     if len(tiles) == 1:
         return backend.infer(window_channels(hu, entry.windows))

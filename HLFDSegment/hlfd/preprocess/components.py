@@ -29,6 +29,8 @@ class Components:
 
 def index_box(mask: NDArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the index box (low, high exclusive) of the non-zero voxels; (0..., 0...) for an empty mask."""
+    if mask.size == 0:
+        return (0,) * mask.ndim, (0,) * mask.ndim
     # The first axis in one pass, all others on its projection: two passes over the mask instead of one per axis.
     lines = [mask.reshape(len(mask), -1).any(axis=1)]
     projection: NDArray[np.bool_] = np.asarray(mask.any(axis=0))
@@ -42,7 +44,7 @@ def index_box(mask: NDArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def components(mask: NDArray[np.bool_], touching: bool = True) -> Components:
     """Label the components of ``mask`` (z, y, x); ``touching`` counts voxels that share an edge or corner as one."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     labels = np.zeros(mask.shape, np.uint32)
     low, high = index_box(mask)
@@ -72,7 +74,7 @@ def _part(statistics: object, label: int, offset: tuple[int, ...]) -> Part:
 
 def ball_opening(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """Return the opening of ``mask`` by a ball of ``radius`` voxels; voxels outside count as part of the mask."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     low, high = index_box(mask)
     if radius < 1 or low == high:
@@ -90,7 +92,7 @@ def ball_opening(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
 
 def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """Return ``mask`` grown by a ball of ``radius`` voxels."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
     grown = sitk.BinaryDilate(image, [radius] * 3, sitk.sitkBall, 0.0, 1.0)

@@ -18,7 +18,7 @@ from hlfd.preprocess.orientation import Canonical
 from hlfd.preprocess.resample import make_axis, resample, to_clipped_int16
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
 AIR_HU = -1024
 
@@ -116,7 +116,7 @@ class ObliqueFrame:
 
     def sample(self, grid: Grid) -> NDArray[np.float32]:
         """Return HU on ``grid`` by block means and trilinear interpolation; air outside the volume."""
-        import SimpleITK as sitk  # noqa: N813
+        import SimpleITK as sitk
 
         low, high = index_range(self.index(grid_corners(grid)), self.volume.array.shape, 2)
         if any(a >= b for a, b in zip(low, high, strict=True)):
@@ -170,7 +170,7 @@ def box_slices(low: Any, high: Any) -> tuple[slice, slice, slice]:
 
 
 def _sitk_grid(grid: Grid) -> tuple[Any, ...]:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     origin, spacing = [float(v) for v in grid.start[::-1]], [float(v) for v in grid.spacing[::-1]]
     return (
@@ -185,7 +185,7 @@ def _sitk_grid(grid: Grid) -> tuple[Any, ...]:
 
 def sitk_image(array: NDArray, affine: NDArray[np.float64], low: Any = (0, 0, 0)) -> sitk.Image:
     """Return ``array``, the part of a canonical grid from index ``low`` on, as an image in RAS."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

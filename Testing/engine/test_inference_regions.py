@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from hlfd.errors import ModelError
+from hlfd.inference.regions import RegionRules, find_regions
+from hlfd.inference.roles import class_labels, make_roles
+from hlfd.preprocess.grid import Grid
+
+CLASSES = ("background", "kidney", "liver")
+SHAPE = (70, 60, 100)
+GRID = Grid((0.0, 0.0, 0.0), (3.0, 3.0, 3.0), SHAPE)
+MIDLINE = 150.0
+
+
+@pytest.fixture
+def kidneys(make):
+    labels = np.zeros(SHAPE, np.uint8)
+    for x in (90, 210):
+        labels[make.ellipsoid(SHAPE, (3, 3, 3), (x, 80, 100), (25, 25, 50))] = 1
+    return labels
+
+
+def test_each_kidney_gets_its_region_with_the_margin(kidneys):
+    left, right = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10))
+    assert left.low == pytest.approx((40, 45, 55), abs=4)
+    assert left.high == pytest.approx((160, 115, 125), abs=4)
+    assert right.low[2] == pytest.approx(175, abs=4)
+
+
+def test_other_organs_small_parts_and_parts_before_the_spine_are_no_region(make):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[make.ellipsoid(SHAPE, (3, 3, 3), (230, 100, 150), (50, 40, 40))] = 2
+    labels[make.ellipsoid(SHAPE, (3, 3, 3), (90, 80, 100), (10, 10, 10))] = 1
+    labels[make.ellipsoid(SHAPE, (3, 3, 3), (148, 120, 100), (20, 20, 30))] = 1
+    assert find_regions(labels, GRID, CLASSES, MIDLINE, RegionRules()) == []
+
+
+def test_a_horseshoe_across_the_midline_is_one_region(kidneys, make):
+    kidneys[make.ellipsoid(SHAPE, (3, 3, 3), (150, 80, 70), (80, 12, 12))] = 1
+    regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10))
+    assert len(regions) == 1
+    assert regions[0].low[2] < 60
+    assert regions[0].high[2] > 240
+
+
+def test_two_parts_of_one_kidney_are_in_one_region(kidneys):
+    kidneys[36:40] = 0  # cut by a mass that the locator missed
+    left, _right = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules())
+    assert left.low[0] < 50
+    assert left.high[0] > 150
+
+
+def test_an_organ_without_sides_gets_its_largest_component(kidneys):
+    regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(sided=False))
+    assert len(regions) == 1
+
+
+def test_an_unknown_organ_is_a_model_error(kidneys):
+    with pytest.raises(ModelError, match="spleen"):
+        find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(organs=("spleen",)))
+
+
+LABELS = ("left kidney", "kidney tumor", "kidney cyst", "right kidney")
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "explicit", "expected"),
+    [
+        ("kidney", LABELS, {}, ("left kidney", "right kidney")),
+        ("tumor", LABELS, {}, ("kidney tumor", "kidney tumor")),
+        ("cyst", LABELS, {}, ("kidney cyst", "kidney cyst")),
+        ("liver", ("liver", "liver tumor"), {}, ("liver", "liver")),
+        ("tumor", ("liver", "liver tumor"), {}, ("liver tumor", "liver tumor")),
+        ("mass", LABELS, {"mass": "kidney tumor"}, ("kidney tumor", "kidney tumor")),
+        ("organ", LABELS, {"organ": ["left kidney", "right kidney"]}, ("left kidney", "right kidney")),
+    ],
+)
+def test_classes_find_their_labels(name, names, explicit, expected):
+    assert class_labels(name, names, explicit) == expected
+
+
+def test_a_class_without_a_label_is_a_model_error():
+    with pytest.raises(ModelError, match="class_to_label"):
+        class_labels("spleen", LABELS, {})
+
+
+def test_roles_of_the_kidney_package_follow_the_kits_values(exact_package):
+    roles = make_roles(exact_package)
+    assert roles.left == (0, 1, 2, 3)
+    assert roles.right == (0, 4, 2, 3)
+    assert roles.organs == (1,)
+    assert roles.lesions == (2, 3)
