@@ -47,6 +47,9 @@ class Scan:
     slice_mm: float
     shading: float
     streaks: float
+    """Standard deviation in HU of horizontal beam-hardening bands."""
+    sharpening: float
+    """Strength of the overshoot at edges of a sharp kernel."""
 
 
 def draw_scan(rng: np.random.Generator, settings: AcquisitionSettings | None = None) -> Scan:
@@ -54,7 +57,11 @@ def draw_scan(rng: np.random.Generator, settings: AcquisitionSettings | None = N
     s = settings or AcquisitionSettings()
     patient = draw_patient(rng, s.phase)
     noise = float(np.exp(rng.uniform(np.log(4), np.log(30))))
-    grain, blur, thick = rng.uniform(0.35, 1.3), rng.uniform(0.3, 1.2), float(np.exp(rng.uniform(np.log(0.5), np.log(5))))
+    grain, blur, thick = (
+        rng.uniform(0.35, 1.3),
+        rng.uniform(0.3, 1.2),
+        float(np.exp(rng.uniform(np.log(0.5), np.log(5)))),
+    )
     return Scan(
         patient,
         noise if s.noise is None else s.noise,
@@ -62,7 +69,8 @@ def draw_scan(rng: np.random.Generator, settings: AcquisitionSettings | None = N
         blur if s.blur_mm is None else s.blur_mm,
         thick if s.slice_mm is None else s.slice_mm,
         rng.uniform(0, 6),
-        rng.uniform(0, 1) ** 4,
+        12 * rng.uniform(0, 1) ** 4,
+        max(0.0, rng.uniform(-0.8, 0.9)),
     )
 
 
@@ -89,10 +97,17 @@ def render(
     image += _look_up(patient.coarse, index) * _field(tissue.shape, spacing, 24.0, generator, device)
     image += _look_up(patient.fine, index) * _field(tissue.shape, spacing, 5.5, generator, device)
     image = _blur(image, [_thickness(scan.slice_mm, spacing[0]), *(_gauss(scan.blur_mm, s) for s in spacing[1:])])
+    if scan.sharpening > 0:
+        image += scan.sharpening * (image - _blur(image, [[1.0], *(_gauss(1.3, s) for s in spacing[1:])]))
     noise = torch.randn(tissue.shape, generator=generator).to(device)
-    noise = _blur(noise, [_gauss(0.3 * scan.grain_mm, spacing[0]), *(_gauss(scan.grain_mm, s) for s in spacing[1:])], True)
+    noise = _blur(
+        noise, [_gauss(0.3 * scan.grain_mm, spacing[0]), *(_gauss(scan.grain_mm, s) for s in spacing[1:])], True
+    )
     image += noise.mul_(scan.noise)
     image += scan.shading * _field(tissue.shape, spacing, 110.0, generator, device)
+    if scan.streaks > 1:
+        bands = torch.randn(_cells(tissue.shape, spacing, (6.0, 4.0, 150.0)), generator=generator).to(device)
+        image += scan.streaks * _stretch(bands, tissue.shape)
     return image.clamp_(-1024, 3071)
 
 
@@ -100,13 +115,22 @@ def _look_up(table: NDArray[np.float32], index: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(table).to(index.device)[index]
 
 
-def _field(shape: torch.Size, spacing: list[float], wavelength: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+def _field(
+    shape: torch.Size, spacing: list[float], wavelength: float, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
     """Return smooth unit noise."""
-    size = [max(2, round(n * s / wavelength) + 2) for n, s in zip(shape, spacing, strict=True)]
+    size = _cells(shape, spacing, (wavelength,) * 3)
     if min(n / m for n, m in zip(shape, size, strict=True)) < 1.2:
         return torch.randn(tuple(shape), generator=generator).to(device)
-    values = torch.randn(size, generator=generator).to(device)
-    return functional.interpolate(values[None, None], size=tuple(shape), mode="trilinear", align_corners=True)[0, 0] * 1.7
+    return _stretch(torch.randn(size, generator=generator).to(device), shape) * 1.7
+
+
+def _cells(shape: torch.Size, spacing: list[float], wavelength: tuple[float, float, float]) -> list[int]:
+    return [max(2, round(n * s / w) + 2) for n, s, w in zip(shape, spacing, wavelength, strict=True)]
+
+
+def _stretch(values: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    return functional.interpolate(values[None, None], size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
 
 
 def _gauss(sigma_mm: float, spacing: float) -> list[float]:
@@ -135,7 +159,9 @@ def _blur(image: torch.Tensor, kernels: list[list[float]], unit: bool = False) -
             continue
         n, reach = image.shape[axis], min(len(kernel) - 1, image.shape[axis] - 1)
         first, last = image.narrow(axis, 0, 1), image.narrow(axis, n - 1, 1)
-        padded = torch.cat([first.expand(_sized(image, axis, reach)), image, last.expand(_sized(image, axis, reach))], axis)
+        padded = torch.cat(
+            [first.expand(_sized(image, axis, reach)), image, last.expand(_sized(image, axis, reach))], axis
+        )
         out = image * kernel[0]
         for offset in range(1, reach + 1):
             out.add_(padded.narrow(axis, reach - offset, n), alpha=kernel[offset])

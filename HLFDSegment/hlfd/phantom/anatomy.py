@@ -87,9 +87,7 @@ class Anatomy:
     seed: int
 
 
-def build_anatomy(
-    settings: AnatomySettings, seed: int, kits: LabelMap | None = None, device: str = "cpu"
-) -> Anatomy:
+def build_anatomy(settings: AnatomySettings, seed: int, kits: LabelMap | None = None, device: str = "cpu") -> Anatomy:
     """Return the anatomy of ``seed``: real kidneys of ``kits`` (see ``load_kits``), else procedural ones.
 
     The same settings, seed, label map and device type give the same voxels.
@@ -117,7 +115,7 @@ def _grid(settings: AnatomySettings, frame: Frame, rng: np.random.Generator) -> 
     spacing = np.broadcast_to(np.asarray(settings.spacing_mm, float), 3)
     width = 2 * (frame.half_width * 1.1 + frame.fat_side) + rng.uniform(-30, 60)
     depth = frame.front + frame.back + frame.fat_front + frame.fat_back + rng.uniform(0, 50)
-    top, bottom = rng.uniform(70, 230) * frame.scale, -rng.uniform(80, 270) * frame.scale
+    top, bottom = rng.uniform(50, 230) * frame.scale, -rng.uniform(65, 280) * frame.scale
     middle_z = (top + bottom) / 2 if settings.centre_z is None else settings.centre_z
     middle_y = (frame.front + frame.fat_front - frame.back - frame.fat_back) / 2 + rng.uniform(-14, 6)
     size = np.array([width, depth, top - bottom])
@@ -128,13 +126,14 @@ def _grid(settings: AnatomySettings, frame: Frame, rng: np.random.Generator) -> 
     centre = np.array([rng.uniform(-12, 12), middle_y, middle_z])
     origin = centre - spacing * (count - 1) / 2
     x, y, z = (float(v) for v in origin)
-    return Grid((x, y, z), (float(spacing[0]), float(spacing[1]), float(spacing[2])),
-                (int(count[2]), int(count[1]), int(count[0])))
+    return Grid(
+        (x, y, z),
+        (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        (int(count[2]), int(count[1]), int(count[0])),
+    )
 
 
-def _place(
-    settings: AnatomySettings, frame: Frame, kits: LabelMap | None, rng: np.random.Generator
-) -> list[Kidney]:
+def _place(settings: AnatomySettings, frame: Frame, kits: LabelMap | None, rng: np.random.Generator) -> list[Kidney]:
     shapes = procedural_kidneys(rng) if kits is None else kits_kidneys(kits)
     mirror = rng.random() < 0.5 if settings.mirror is None else settings.mirror
     shapes = [_mirrored(shape) for shape in shapes] if mirror else shapes

@@ -9,7 +9,7 @@ import torch
 
 from hlfd.phantom.canvas import Canvas
 from hlfd.phantom.fields import chain, ellipsoid, smooth_union, superellipse
-from hlfd.phantom.tissues import Tissue as T
+from hlfd.phantom.tissues import T
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _chest(canvas: Canvas, frame: Frame) -> None:
     rng, at = canvas.rng, canvas.coordinates()
     x, y, z = at
     s, cavity = frame.scale, frame.fields["cavity"]
-    inset = 4.0
+    inset = 2.0
     reach = frame.front + 62 * s
     right = ellipsoid(at, (60 * s, 26 * s, 0), (0.58 * frame.half_width + 24, reach, frame.dome))
     drop = frame.dome - rng.uniform(4, 22)
@@ -123,15 +123,18 @@ def _chest(canvas: Canvas, frame: Frame) -> None:
     canvas.paint(lung, T.LUNG)
     vessels = torch.sqrt(canvas.noise(22.0) ** 2 + canvas.noise(22.0) ** 2) - 0.16
     canvas.paint(torch.maximum(vessels, lung + 6), T.LUNG_VESSEL, over=(T.LUNG,))
-    shell = torch.maximum((below + 1.2).abs() - rng.uniform(1.5, 2.6), cavity)
+    shell = torch.maximum((below + 1.2).abs() - rng.uniform(1.0, 2.0), cavity)
     canvas.paint(torch.maximum(shell, 20 - z), T.MUSCLE, over=(T.FAT_VISCERAL, T.LUNG))
     heart = ellipsoid(at, (-18 * s, 52 * s, frame.dome + 30), (58 * s, 45 * s, 48 * s), 0.4) + 2 * canvas.noise(30.0)
     heart = torch.maximum(heart, -dome + 3)
     canvas.paint(heart, T.HEART_WALL)
     blood = torch.maximum(heart + 9, 2.0 - 8 * (canvas.noise(40.0) + 0.9))
     canvas.paint(blood, T.HEART_BLOOD, over=(T.HEART_WALL,))
-    canvas.paint(chain(at, [(-4, 28 * s, 400), (-10, 30 * s, 120), (-18, 38 * s, 88)], [8, 8, 9]), T.MUSCLE,
-                 over=(T.FAT_VISCERAL,))
+    canvas.paint(
+        chain(at, [(-4, 28 * s, 400), (-10, 30 * s, 120), (-18, 38 * s, 88)], [8, 8, 9]),
+        T.MUSCLE,
+        over=(T.FAT_VISCERAL,),
+    )
     frame.fields["abdomen"] = abdomen + inset
     frame.fields["dome"] = dome
 
@@ -148,7 +151,7 @@ def _muscles(canvas: Canvas, frame: Frame) -> None:
         quad = [(side * 48 * s, -28 * s, 45 * s), (side * 66 * s, -24 * s, -30 * s), (side * 82 * s, -20 * s, -80 * s)]
         quadratus = chain(at, quad, [6 * bulk, 13 * bulk, 13 * bulk])
         canvas.paint(quadratus, T.MUSCLE, over=(T.FAT_VISCERAL,))
-    x, y, z = at
+    x, y, _ = at
     v = y + (48 - 4) * s
     back = torch.minimum(
         superellipse(x - 34 * s, v + 6, 31 * s * bulk / s, 24 * s, 2.3),
@@ -238,10 +241,13 @@ def _pelvis(canvas: Canvas, frame: Frame) -> None:
     socket = torch.maximum(ellipsoid(folded, hip, (33 * s,) * 3), ax - hip[0] - 8 * s)
     bone = torch.minimum(bone, socket)
     pubis = (8 * s, 58 * s, hip[2] - 35 * s)
-    bone = torch.minimum(bone, chain(folded, [(80 * s, 26 * s, hip[2]), (45 * s, 52 * s, hip[2] - 15), pubis],
-                                     [13 * s, 9 * s, 11 * s]))
-    bone = torch.minimum(bone, chain(folded, [(82 * s, -18 * s, hip[2]), (62 * s, -28 * s, hip[2] - 55 * s), pubis],
-                                     [15 * s, 14 * s, 8 * s]))
+    bone = torch.minimum(
+        bone, chain(folded, [(80 * s, 26 * s, hip[2]), (45 * s, 52 * s, hip[2] - 15), pubis], [13 * s, 9 * s, 11 * s])
+    )
+    bone = torch.minimum(
+        bone,
+        chain(folded, [(82 * s, -18 * s, hip[2]), (62 * s, -28 * s, hip[2] - 55 * s), pubis], [15 * s, 14 * s, 8 * s]),
+    )
     sacrum_y = -26 * s - 28 * s * torch.sin(((-105 * s - z) / (110 * s)).clamp(0, 1) * 3.1)
     width = (50 * s - 0.30 * (-105 * s - z)).clamp(min=10)
     sacrum = superellipse(x, y - sacrum_y, width, 17 * s, 2.5)
@@ -251,6 +257,8 @@ def _pelvis(canvas: Canvas, frame: Frame) -> None:
     canvas.fill(layer.values < -2.0, T.BONE_MARROW, layer.box)
     femur = ellipsoid(folded, hip, (24 * s,) * 3)
     canvas.paint(femur, T.MUSCLE, box, below=3.0)
-    neck = chain(folded, [hip, (128 * s, -6 * s, hip[2] - 22 * s), (130 * s, 0, hip[2] - 150)], [14 * s, 16 * s, 14 * s])
+    neck = chain(
+        folded, [hip, (128 * s, -6 * s, hip[2] - 22 * s), (130 * s, 0, hip[2] - 150)], [14 * s, 16 * s, 14 * s]
+    )
     layer = canvas.paint(torch.minimum(femur, neck), T.BONE_CORTEX, box)
     canvas.fill(layer.values < -2.5, T.BONE_MARROW, layer.box)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import FAR, Canvas
 from hlfd.phantom.fields import capsule
-from hlfd.phantom.tissues import Tissue as T
+from hlfd.phantom.tissues import T
 
 ROOM = (T.FAT_VISCERAL, T.MESENTERIC_VESSEL, T.FAT_PERIRENAL)
 Kind = int
@@ -58,6 +58,10 @@ def _fill(canvas: Canvas, field: torch.Tensor, content: torch.Tensor) -> None:
     kinds = _nearest(canvas, content)[canvas.voxels(box)]
     lumen = values < -rng.uniform(1.6, 3.2)
     wall = (T.BOWEL_WALL,)
+    folds = canvas.sample(canvas.noise(4.5, box), box)
+    thick = rng.uniform(0.3, 1.3)  # collapsed loops keep some fluid and gas between their folds
+    canvas.fill((values < -3.0) & (kinds == COLLAPSED) & (folds > thick), T.BOWEL_FLUID, box, over=wall)
+    canvas.fill((values < -6.0) & (kinds == COLLAPSED) & (folds < -1.9), T.BOWEL_GAS, box, over=wall)
     canvas.fill(lumen & (kinds == FLUID), T.BOWEL_FLUID, box, over=wall)
     canvas.fill(lumen & (kinds == CONTRAST), T.BOWEL_CONTRAST, box, over=wall)
     canvas.fill(lumen & (kinds == FAECES), T.BOWEL_FAECES, box, over=wall)
@@ -84,8 +88,10 @@ def _smooth(points: list[tuple[float, float, float]], step: float) -> NDArray[np
     p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
     out = []
     for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False):
-        for t in np.arange(0, 1, step / max(np.linalg.norm(c - b), step)):
-            out.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
+        for t in np.arange(0, 1, step / max(float(np.linalg.norm(c - b)), step)):
+            out.append(
+                0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+            )
     return np.asarray([*out, p[-2]])
 
 
@@ -101,13 +107,26 @@ def _colon(frame: Frame, rng: np.random.Generator) -> list[Loop]:
     s, w = frame.scale, frame.half_width - frame.muscle
     sag, top = rng.uniform(-80, 10), frame.front - frame.muscle
     j = lambda a=10.0: rng.uniform(-a, a)  # noqa: E731
-    right = [(0.66 * w + j(), 28 + j(), -125 * s), (0.76 * w + j(), 18 + j(), -75 * s), (0.78 * w, 12 + j(), -25 * s + j()),
-             (0.70 * w, 26 + j(), 12 * s + j(20))]
-    cross = [(0.45 * w, top - 32 + j(), sag * 0.4), (0, top - 25, sag + j()), (-0.4 * w, top - 30, sag * 0.3 + j()),
-             (-0.72 * w, 18 + j(15), 55 * s + j(20))]
+    right = [
+        (0.66 * w + j(), 28 + j(), -125 * s),
+        (0.76 * w + j(), 18 + j(), -75 * s),
+        (0.78 * w, 12 + j(), -25 * s + j()),
+        (0.70 * w, 26 + j(), 12 * s + j(20)),
+    ]
+    cross = [
+        (0.45 * w, top - 32 + j(), sag * 0.4),
+        (0, top - 25, sag + j()),
+        (-0.4 * w, top - 30, sag * 0.3 + j()),
+        (-0.72 * w, 18 + j(15), 55 * s + j(20)),
+    ]
     left = [(-0.80 * w, -4 + j(), 5 * s), (-0.80 * w, 6 + j(), -50 * s), (-0.74 * w, 22 + j(), -105 * s)]
-    sigmoid = [(-0.45 * w, 40 + j(), -140 * s), (j(40), 32 + j(), -150 * s + j(30)), (j(20), -22, -170 * s),
-               (0, -32 * s, -205 * s), (0, -30 * s, -280 * s)]
+    sigmoid = [
+        (-0.45 * w, 40 + j(), -140 * s),
+        (j(40), 32 + j(), -150 * s + j(30)),
+        (j(20), -22, -170 * s),
+        (0, -32 * s, -205 * s),
+        (0, -30 * s, -280 * s),
+    ]
     points = _smooth([*right, *cross, *left, *sigmoid], 11.0)
     n = len(points)
     size = np.interp(np.linspace(0, 1, n), [0, 0.3, 0.6, 0.8, 1], [27, 24, 19, 15, 15]) * rng.uniform(0.7, 1.2) * s
@@ -127,6 +146,7 @@ def _small(frame: Frame, rng: np.random.Generator) -> list[Loop]:
     s, w, top = frame.scale, frame.half_width - frame.muscle, frame.front - frame.muscle
     low = np.array([-0.66 * w, 5.0, -190 * s])
     high = np.array([0.64 * w, top - 18, 10 * s])
+    roof = high + np.array([0, 0, 15])
     contrast = rng.random() < 0.2
     weights = [0.45, 0.35, 0.08, 0.6 if contrast else 0.0, 0.03]
     loops = []
@@ -139,8 +159,8 @@ def _small(frame: Frame, rng: np.random.Generator) -> list[Loop]:
         points = [start]
         for _ in range(n):
             direction = 0.62 * direction + 0.75 * rng.normal(size=3)
-            step = points[-1] + 11 * direction / max(np.linalg.norm(direction), 1e-6)
-            bounced = np.clip(step, low, high + [0, 0, 15])
+            step = points[-1] + 11 * direction / max(float(np.linalg.norm(direction)), 1e-6)
+            bounced = np.clip(step, low, roof)
             direction = np.where(bounced != step, -direction, direction)
             points.append(bounced)
         radius = rng.uniform(7.5, 16) * s * (1.25 if rng.random() < 0.2 else 1)
@@ -156,5 +176,7 @@ def _at_poles(poles: list[NDArray[np.float64]], rng: np.random.Generator) -> lis
         offset = rng.normal(size=3) * [0.8, 0.8, 0.5] + [0, 0.5, -0.6]
         centre = pole + offset / np.linalg.norm(offset) * (radius + rng.uniform(0, 5))
         points = [centre + rng.uniform(-1, 1, 3) * 28, centre, centre + rng.uniform(-1, 1, 3) * 28]
-        loops.append(Loop(np.array(points), np.array([radius * 0.9, radius, radius]), _contents(3, [0.6, 0.4, 0, 0, 0], rng)))
+        loops.append(
+            Loop(np.array(points), np.array([radius * 0.9, radius, radius]), _contents(3, [0.6, 0.4, 0, 0, 0], rng))
+        )
     return loops

@@ -38,7 +38,7 @@ class Grid:
 
     def axis(self, index: int) -> NDArray[np.float64]:
         """Positions in mm along x (0), y (1) or z (2)."""
-        return self.origin[index] + self.spacing[index] * np.arange(self.shape[2 - index])
+        return self.origin[index] + self.spacing[index] * np.arange(self.shape[2 - index], dtype=np.float64)
 
     def coarse(self, node_mm: float) -> Grid:
         """Return the grid of nodes that covers this grid with a margin of one node."""

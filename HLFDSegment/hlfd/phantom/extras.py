@@ -7,7 +7,7 @@ import torch
 from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import Canvas
 from hlfd.phantom.fields import chain
-from hlfd.phantom.tissues import Tissue as T
+from hlfd.phantom.tissues import T
 
 
 def paint_extras(canvas: Canvas, frame: Frame, arms: bool | None, table: bool | None) -> None:

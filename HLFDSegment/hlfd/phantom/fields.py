@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Coordinates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-Point = Sequence[float]
+Point = Sequence[float] | NDArray[np.float64]
 
 
 def ellipsoid(at: Coordinates, centre: Point, radii: Point, tilt: float = 0.0) -> torch.Tensor:
@@ -39,7 +40,9 @@ def chain(at: Coordinates, points: Sequence[Point], radii: Sequence[float]) -> t
     return field
 
 
-def superellipse(x: torch.Tensor, y: torch.Tensor, a: torch.Tensor | float, b: torch.Tensor | float, p: float):
+def superellipse(
+    x: torch.Tensor, y: torch.Tensor, a: torch.Tensor | float, b: torch.Tensor | float, p: float
+) -> torch.Tensor:
     """Return the in-plane distance along the ray from the centre to a superellipse of half axes ``a`` and ``b``."""
     q = ((x / a).abs() ** p + (y / b).abs() ** p + 1e-9) ** (1 / p)
     return torch.sqrt(x * x + y * y) * (1 - 1 / q)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hlfd.phantom.tissues import Tissue as T
+from hlfd.phantom.tissues import T
 
 PHASES = ("native", "corticomedullary", "nephrographic", "excretory", "mixed", "random")
 PHASE_SHARES = (0.36, 0.12, 0.28, 0.10, 0.06, 0.08)
@@ -35,7 +35,11 @@ def draw_patient(rng: np.random.Generator, phase: str | None = None) -> Patient:
     hu = np.zeros(256)
     coarse, fine = np.full(256, 3.0), np.full(256, 3.0)
     _constant(hu, coarse, fine, rng)
-    base = str(rng.choice(["native", "corticomedullary", "nephrographic", "excretory"])) if name in ("mixed", "random") else name
+    base = (
+        str(rng.choice(["native", "corticomedullary", "nephrographic", "excretory"]))
+        if name in ("mixed", "random")
+        else name
+    )
     _native(hu, rng)
     if base != "native":
         _enhanced(hu, base, rng)
@@ -47,7 +51,10 @@ def draw_patient(rng: np.random.Generator, phase: str | None = None) -> Patient:
     if name == "random":
         soft = [t for t in T if -40 < hu[t] < 400]
         hu[soft] += rng.normal(0, rng.uniform(10, 45), len(soft))
-        for cortex, medulla in ((T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA), (T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA)):
+        for cortex, medulla in (
+            (T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA),
+            (T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA),
+        ):
             hu[medulla] = hu[cortex] * rng.uniform(0.6, 1.1)
     return Patient(name, hu.astype(np.float32), coarse.astype(np.float32), fine.astype(np.float32))
 
@@ -96,7 +103,7 @@ def _native(hu: NDArray, rng: np.random.Generator) -> None:
     liver = u(0, 35) if rng.random() < 0.15 else u(38, 74)
     hu[T.LIVER], hu[T.LIVER_VESSEL] = liver, blood + u(-4, 4)
     hu[T.LIVER_METASTASIS], hu[T.LIVER_HCC] = liver + u(-28, -6), liver + u(-15, 8)
-    hu[T.SPLEEN] = u(36, 62)
+    hu[T.SPLEEN] = u(34, 62)
     hu[T.PANCREAS] = u(15, 50)
     hu[T.ADRENAL], hu[T.LYMPH_NODE] = u(5, 40), u(20, 45)
     hu[T.MUSCLE] = u(35, 72)
@@ -153,13 +160,13 @@ def _hard_negatives(hu: NDArray, rng: np.random.Generator) -> None:
         ((T.LIVER,), 0.12),
         ((T.MUSCLE,), 0.08),
         ((T.BLADDER,), 0.08),
-        ((T.RENAL_PELVIS,), 0.06),
     )
     for tissues, share in alike:
         if rng.random() < share:
             hu[list(tissues)] = kidney + rng.uniform(-8, 8, len(tissues))
-    if hu[T.RENAL_PELVIS] < 100:  # a filled sinus keeps a difference, else its border could not be known
-        hu[T.RENAL_PELVIS] = min(hu[T.RENAL_PELVIS], kidney - 8)
+    if kidney * 0.8 < hu[T.RENAL_PELVIS] < kidney * 1.25 or abs(hu[T.RENAL_PELVIS] - kidney) < 10:
+        # The collecting system is background: alike its surroundings, its border could not be known.
+        hu[T.RENAL_PELVIS] = min(kidney * 0.6, kidney - rng.uniform(10, 25))
 
 
 def _spread(hu: NDArray, coarse: NDArray, fine: NDArray, rng: np.random.Generator) -> None:

@@ -14,7 +14,7 @@ from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import Box, Canvas, smooth_noise
 from hlfd.phantom.fields import chain
 from hlfd.phantom.shapes import SHAPE_MM, KidneyShape
-from hlfd.phantom.tissues import Tissue as T
+from hlfd.phantom.tissues import T
 
 SUBTYPES = {"clear_cell": T.TUMOR_CLEAR_CELL, "papillary": T.TUMOR_PAPILLARY, "chromophobe": T.TUMOR_CHROMOPHOBE}
 _YIELDING = (
@@ -78,8 +78,9 @@ def prepare_kidney(shape: KidneyShape, shift: NDArray, stretch: float, rng: np.r
     closing = rng.uniform(6, 11)
     kidney.fields["closed"] = closing - ndimage.distance_transform_edt(hull < closing).astype(np.float32) * SHAPE_MM
     tumor = shape.tumor > 0.5
-    kidney.fields["tumor"] = np.where((shape.tumor > 0.03) & (shape.tumor < 0.97),
-                                      (0.5 - shape.tumor) * 2 * SHAPE_MM, distance(tumor))
+    kidney.fields["tumor"] = np.where(
+        (shape.tumor > 0.03) & (shape.tumor < 0.97), (0.5 - shape.tumor) * 2 * SHAPE_MM, distance(tumor)
+    )
     voxels = np.argwhere(hull < 0)
     lowest = voxels[voxels[:, 0] <= voxels[:, 0].min() + 3]
     kidney.pole = kidney.to_world(lowest.mean(0))
@@ -200,15 +201,31 @@ def paint_surroundings(canvas: Canvas, frame: Frame, kidney: Kidney) -> None:
     canvas.paint(chain(at, [tuple(hilum), bend, front, cava], [4.5, 5, 5, 5.5]), T.VEIN, over=over)
     low = (bend[0], bend[1] - 9, bend[2] - 3)
     canvas.paint(chain(at, [(hilum[0], hilum[1] - 5, hilum[2]), low, aorta], [2.6, 2.8, 3.0]), T.ARTERY, over=over)
-    down = [(sign * 36 * s, 26 * s, hilum[2] - 60), (sign * 38 * s, 34 * s, -125 * s), (sign * 20 * s, 10 * s, -215 * s)]
+    down = [
+        (sign * 36 * s, 26 * s, hilum[2] - 60),
+        (sign * 38 * s, 34 * s, -125 * s),
+        (sign * 20 * s, 10 * s, -215 * s),
+    ]
     path = [(hilum[0] - sign * 8, hilum[1] + 4, hilum[2] - 12), *down]
     canvas.paint(chain(at, path, [4.5, 2.4, 2.2, 2.2]), T.RENAL_PELVIS, over=over)
 
 
 def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
     """Paint the kidney itself with everything in it."""
-    names = ["hull", "gap", "sinus", "pelvis", "medulla", "tumor", "necrosis", "calcification", "cyst", "complex",
-             "septum", "stone"]
+    names = [
+        "hull",
+        "gap",
+        "sinus",
+        "pelvis",
+        "medulla",
+        "tumor",
+        "necrosis",
+        "calcification",
+        "cyst",
+        "complex",
+        "septum",
+        "stone",
+    ]
     box, values = _sample(canvas, kidney, names)
     if box is None:
         return

@@ -8,7 +8,7 @@ import torch
 from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import NODE_MM, Canvas, Layer
 from hlfd.phantom.fields import chain, ellipsoid, smooth_union
-from hlfd.phantom.tissues import Tissue as T
+from hlfd.phantom.tissues import T
 
 SOFT = (T.FAT_VISCERAL, T.MESENTERIC_VESSEL)
 
@@ -25,8 +25,9 @@ def paint_organs(canvas: Canvas, frame: Frame) -> None:
 
 
 def _mesentery(canvas: Canvas, frame: Frame) -> None:
-    a, b = canvas.noise(24.0), canvas.noise(24.0)
-    vessels = torch.sqrt(a * a + b * b) - canvas.rng.uniform(0.07, 0.16)
+    large = torch.hypot(canvas.noise(24.0), canvas.noise(24.0)) - canvas.rng.uniform(0.07, 0.16)
+    small = torch.hypot(canvas.noise(13.0), canvas.noise(13.0)) - canvas.rng.uniform(0.02, 0.17)
+    vessels = torch.minimum(large, small)
     _, y, _ = canvas.coordinates()
     inside = torch.maximum(frame.fields["abdomen"] + 8, 20 - y)
     canvas.paint(torch.maximum(vessels, inside), T.MESENTERIC_VESSEL, over=(T.FAT_VISCERAL,))
@@ -44,11 +45,20 @@ def _liver(canvas: Canvas, frame: Frame) -> None:
     left_tip = -rng.uniform(15, 105) * s
     thin = rng.uniform(0.45, 0.95)  # the left lobe thins out towards its tip
     left = torch.maximum(under + 4, 26 * s + thin * (8 - x).clamp(min=0) * 0.55 - y + 7 * canvas.noise(50.0))
-    left = torch.maximum(left, left_tip - x)
+    tip = (
+        left_tip
+        - x
+        + rng.uniform(-0.3, 0.5) * (z - low - 100)
+        + rng.uniform(0, 0.5) * (60 * s - y)
+        + 8 * canvas.noise(40.0)
+    )
+    left = torch.maximum(left, 0.8 * tip)
     curve = 26 * s - x + 0.004 * ((y - 12) ** 2) * (y < 12) - 0.35 * (y - 25).clamp(min=0) + 6 * canvas.noise(40.0)
     liver = smooth_union(torch.maximum(under, curve), left, 24.0)
     liver = torch.maximum(liver, frame.fields["abdomen"] + 2)
-    fissure = torch.maximum((x - 8 - 0.25 * y).abs() - 1.2, torch.maximum(34 * s - y, y - 100 * s + 4 * canvas.noise(30.0)))
+    fissure = torch.maximum(
+        (x - 8 - 0.25 * y).abs() - 1.2, torch.maximum(34 * s - y, y - 100 * s + 4 * canvas.noise(30.0))
+    )
     liver = torch.maximum(liver, -fissure)
     canvas.paint(liver, T.LIVER, over=SOFT)
     tree = torch.sqrt(canvas.noise(38.0) ** 2 + canvas.noise(38.0) ** 2) - rng.uniform(0.07, 0.15)
@@ -97,7 +107,7 @@ def _pancreas(canvas: Canvas, frame: Frame) -> None:
     up = rng.uniform(-12, 12)
     path = [(34, 34, -22), (26, 40, -2), (2, 50, 10), (-30, 40, 18), (-62, 14, 30), (-85, -5, 42)]
     points = [tuple((np.array(p) + rng.uniform(-6, 6, 3)) * s + [0, 0, up]) for p in path]
-    bulk = rng.uniform(0.75, 1.2) * s
+    bulk = rng.uniform(0.8, 1.4) * s
     field = chain(at, points, [bulk * r for r in (11, 14, 9, 9, 10, 7)]) + 2.2 * canvas.noise(9.0)
     canvas.paint(field, T.PANCREAS, over=SOFT)
     for side in (-1, 1):
@@ -136,8 +146,12 @@ def _great_vessels(canvas: Canvas, frame: Frame) -> None:
     shift = rng.uniform(-7, 7)
     split = rng.uniform(-82, -58) * s
     over = tuple(t for t in T if t not in (T.BONE_CORTEX, T.BONE_MARROW, T.DISC, T.SPINAL_CANAL, T.AIR))
-    trunk = [(-14, 6 * s, 500), (-16 + shift / 2, 20 * s, 110), (-10 + shift, front + r * 0.6, 30),
-             (-6 + shift, front + r * 0.6, split)]
+    trunk = [
+        (-14, 6 * s, 500),
+        (-16 + shift / 2, 20 * s, 110),
+        (-10 + shift, front + r * 0.6, 30),
+        (-6 + shift, front + r * 0.6, split),
+    ]
     aorta = chain(at, trunk, [1.25 * r, 1.2 * r, r, 0.9 * r])
     layer = canvas.paint(aorta, T.AORTA, over=over)
     if rng.random() < 0.5:
@@ -148,7 +162,11 @@ def _great_vessels(canvas: Canvas, frame: Frame) -> None:
     rv = rng.uniform(8, 12) * s
     canvas.paint(chain(at, cava, [rv * 1.1, rv * 1.1, rv, 0.9 * rv]), T.VENA_CAVA, over=over)
     for side in (-1, 1):
-        leg = [(side * 38 * s, 30 * s, split - 45), (side * 62 * s, 34 * s, -150 * s), (side * 78 * s, 72 * s, -225 * s)]
+        leg = [
+            (side * 38 * s, 30 * s, split - 45),
+            (side * 62 * s, 34 * s, -150 * s),
+            (side * 78 * s, 72 * s, -225 * s),
+        ]
         artery = chain(at, [trunk[-1], *leg], [0.65 * r, 5.2 * s, 4.6 * s, 4.2 * s])
         canvas.paint(artery, T.ARTERY, over=over)
         vein = [(p[0] - side * 2, p[1] - 11 * s, p[2]) for p in leg]

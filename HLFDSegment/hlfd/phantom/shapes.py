@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -102,7 +102,7 @@ def kits_kidneys(kits: LabelMap) -> list[KidneyShape]:
         middle = centres[0]
     elif len(centres) == 1:  # a single kidney lies 45 to 75 mm beside the spine, whatever the centring of the scan
         middle = centres[0] - np.sign(centres[0] or 1) * float(np.clip(abs(centres[0]), 45, 75))
-    column = int(round((middle - origin[0]) / SHAPE_MM))
+    column = round((middle - origin[0]) / SHAPE_MM)
     origin = origin - [middle, 0, 0]
     halves = (("left", slice(0, max(column, 0))), ("right", slice(max(column, 0), None)))
     kidneys = [_cut(side, hull, tumor, part, origin) for side, part in halves]

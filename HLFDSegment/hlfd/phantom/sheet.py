@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from hlfd.phantom.anatomy import AnatomySettings
@@ -35,7 +35,8 @@ def _row(image: NDArray, labels: NDArray, spacing: tuple[float, float, float]) -
     where = np.argwhere((labels > 0) & (labels < 5))
     low, mid, high = (np.percentile(where, q, axis=0).astype(int) for q in (8, 50, 88))
     end = image.shape[0] - 1
-    tiles = [_tile(image[k], y, x) for k in (min(high[0] + int(40 / z), end), high[0], mid[0], low[0], max(low[0] - int(60 / z), 0))]
+    heights = (min(high[0] + int(40 / z), end), high[0], mid[0], low[0], max(low[0] - int(60 / z), 0))
+    tiles = [_tile(image[k], y, x) for k in heights]
     tiles += [_tile(image[:, j], z, x) for j in (mid[1], min(mid[1] + int(50 / y), image.shape[1] - 1))]
     tiles.append(_tile(image[:, :, high[2]], z, y))
     return np.hstack(tiles)
