@@ -104,6 +104,10 @@ class _View:
         pixels = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())
         return pixels.reshape(height, width, 3)[::-1].copy()
 
+    def _nodes(self) -> list[slicer.vtkMRMLNode]:
+        """Return the nodes that the view put into the scene."""
+        return [self.node]
+
     def close(self) -> None:
         """Free the view's graphics memory and take its nodes out of the scene."""
         self._group.SetMRMLDisplayableNode(None)
@@ -147,7 +151,10 @@ class SliceView(_View):
         self._show(factory, SLICE_MANAGERS, self.node)
 
     def show(
-        self, volume_node: slicer.vtkMRMLScalarVolumeNode, center_ras: Sequence[float], field_mm: tuple[float, float]
+        self,
+        volume_node: slicer.vtkMRMLScalarVolumeNode,
+        center_ras: Sequence[float] | NDArray,
+        field_mm: tuple[float, float],
     ) -> None:
         """Show the volume through ``center_ras`` in mm, at least ``field_mm`` (width, height) wide."""
         width, height = self.window.GetSize()
@@ -196,7 +203,9 @@ class ThreeDView(_View):
         factory.SetMRMLApplicationLogic(application_logic)
         self._show(factory, THREED_MANAGERS, self.node)
 
-    def look(self, center_ras: Sequence[float], half_height_mm: float, azimuth: float = 0.0, tilt: float = 0.0) -> None:
+    def look(
+        self, center_ras: Sequence[float] | NDArray, half_height_mm: float, azimuth: float = 0.0, tilt: float = 0.0
+    ) -> None:
         """Look from the front at ``center_ras``, feet down, turned by ``azimuth`` and raised by ``tilt`` degrees."""
         camera = self.renderer.GetActiveCamera()
         distance = half_height_mm / np.tan(np.radians(camera.GetViewAngle() / 2.0))

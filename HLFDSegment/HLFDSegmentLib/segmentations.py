@@ -18,6 +18,7 @@ from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_nump
 from hlfd.errors import GeometryError, InputError, OutputError
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_RIGHT, Label
 from hlfd.volume import LabelMap
+from HLFDSegmentLib.nodes import place_beside, remove_nodes
 from HLFDSegmentLib.terminology import LABEL_TAG, describe_segment, label_of_segment, segment_tag
 from HLFDSegmentLib.volumes import array_to_matrix, matrix_to_array, node_affine
 
@@ -52,10 +53,10 @@ def segmentation_from_label_map(
     try:
         node.CreateDefaultDisplayNodes()
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-        _place_beside(scene, node, volume_node)
+        place_beside(scene, node, volume_node)
         _fill(node, label_map, volume_node, tuple(always))
     except Exception:
-        remove_with_display(scene, node)
+        remove_nodes(scene, node)
         raise
     return node
 
@@ -109,14 +110,6 @@ def label_map_from_segmentation(
             raise InputError(f'The segments of "{segmentation_node.GetName()}" could not be merged.', "See the log.")
         array = vtk_to_numpy(merged.GetPointData().GetScalars()).reshape(k, j, i).astype(np.uint8)
     return LabelMap(array, node_affine(volume_node), tuple(table.values()))
-
-
-def remove_with_display(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLDisplayableNode) -> None:
-    """Remove a node and its display nodes from the scene."""
-    for display in [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]:
-        if display is not None:
-            scene.RemoveNode(display)
-    scene.RemoveNode(node)
 
 
 def _check_grid(label_map: LabelMap, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -254,19 +247,3 @@ def _oriented_image(
     image.GetPointData().SetScalars(scalars)
     image.SetGeometryFromImageToWorldMatrix(array_to_matrix(affine))
     return image
-
-
-def _place_beside(
-    scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLScalarVolumeNode
-) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    invalid = hierarchy.GetInvalidItemID() if hierarchy else 0
-    volume_item = hierarchy.GetItemByDataNode(volume_node) if hierarchy else invalid
-    if volume_item == invalid:
-        return
-    parent = hierarchy.GetItemParent(volume_item)
-    item = hierarchy.GetItemByDataNode(node)
-    if item == invalid:
-        hierarchy.CreateItem(parent, node)
-    else:
-        hierarchy.SetItemParent(item, parent)

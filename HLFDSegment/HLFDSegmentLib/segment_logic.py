@@ -1,0 +1,271 @@
+"""Segmenting a volume node without blocking its application: start, poll, cancel.
+
+The engine runs in a worker thread on a copy of the image and never touches the scene; its result enters the scene
+in ``poll()``, which the owner of the scene calls from its own thread (a QTimer in Slicer, asyncio in the browser
+application, a loop in a script).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import slicer
+
+from hlfd.errors import CancelledError, HlfdError, InputError, OutputError, UsageError
+from hlfd.events import CancelToken, OnEvent, Stage, Warn
+from hlfd.inference.result import SegmentationResult
+from hlfd.volume import Volume
+from HLFDSegmentLib.nodes import place_beside, remove_nodes
+from HLFDSegmentLib.segmentations import add_closed_surfaces, segmentation_from_label_map
+from HLFDSegmentLib.signals import Signal
+from HLFDSegmentLib.tables import find_table, lesions_table, structures_table
+from HLFDSegmentLib.volumes import volume_from_node
+
+_REMOVED = "The input volume was removed from the scene; nothing was added."
+_POLL_SECONDS = 0.02
+
+
+class Engine(Protocol):
+    """Anything that segments a volume, such as ``hlfd.inference.Segmenter``."""
+
+    def run(self, volume: Volume, on_event: OnEvent, cancel: CancelToken) -> SegmentationResult:
+        """Segment; report by ``on_event`` and stop with ``CancelledError`` soon after ``cancel`` is set."""
+        ...
+
+
+class State(Enum):
+    """What the logic is doing."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to make: ``segmentation_node`` is updated if given, else a new one is added."""
+
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None = None
+    surfaces: bool = True
+    tables: bool = True
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """The nodes of a finished run and the engine's result; tables are None when they were not asked for."""
+
+    segmentation_node: slicer.vtkMRMLSegmentationNode
+    structures_table: slicer.vtkMRMLTableNode | None
+    lesions_table: slicer.vtkMRMLTableNode | None
+    result: SegmentationResult
+
+
+@dataclass
+class _Run:
+    volume_node: slicer.vtkMRMLScalarVolumeNode
+    outputs: Outputs
+    cancel: CancelToken
+    reason: str = ""
+    thread: threading.Thread | None = None
+
+
+class SegmentLogic:
+    """Runs one segmentation at a time for the nodes of ``scene``.
+
+    Signals, all emitted in the owner's thread: ``started()``, ``event(event)`` with the engine's events,
+    ``finished(segmented)``, ``failed(error)`` with an ``HlfdError``, ``cancelled(reason)``. Each start ends with
+    exactly one of the last three, and then the state is already ``IDLE``. A run that fails or is cancelled, also by
+    closing the scene or removing the input, leaves no new node.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene, engine: Engine) -> None:
+        self.started = Signal()
+        self.event = Signal("event")
+        self.finished = Signal("segmented")
+        self.failed = Signal("error")
+        self.cancelled = Signal("reason")
+        self.engine = engine
+        self._scene = scene
+        self._run: _Run | None = None
+        self._messages: queue.SimpleQueue = queue.SimpleQueue()
+
+    @property
+    def state(self) -> State:
+        """Whether a run is in progress, and whether it was asked to stop."""
+        if self._run is None:
+            return State.IDLE
+        return State.CANCELLING if self._run.cancel.cancelled else State.RUNNING
+
+    def start(self, volume_node: slicer.vtkMRMLScalarVolumeNode, outputs: Outputs | None = None) -> None:
+        """Begin to segment the volume in a worker thread; ``poll()`` brings the result.
+
+        Raises ``UsageError`` while another run is in progress, and at once what is wrong with the volume.
+        """
+        run, volume = self._begin(volume_node, outputs)
+        self._messages = queue.SimpleQueue()  # a thread that was left behind keeps its own
+        work = (self.engine, volume, self._messages.put, run.cancel)
+        run.thread = threading.Thread(target=_work, args=work, name="hlfd-segment", daemon=True)
+        run.thread.start()
+        self.started.emit()
+
+    def run_blocking(self, volume_node: slicer.vtkMRMLScalarVolumeNode, outputs: Outputs | None = None) -> Segmented:
+        """Segment in the caller's thread and return the nodes, or raise the ``HlfdError``; for scripts."""
+        run, volume = self._begin(volume_node, outputs)
+        self.started.emit()
+        try:
+            result = self.engine.run(volume, self.event.emit, run.cancel)
+            run.cancel.check()
+            segmented = self._apply(run, result)
+        except CancelledError as error:
+            self._end()
+            self.cancelled.emit(error.message)
+            raise
+        except Exception as error:
+            self._end()
+            known = _known(error)
+            self.failed.emit(known)
+            raise known from error
+        except BaseException:
+            self._end()  # Ctrl-C in a script
+            raise
+        self._end()
+        self.finished.emit(segmented)
+        return segmented
+
+    def cancel(self, reason: str = "Cancelled by the user.") -> None:
+        """Ask the run to stop; ``cancelled`` follows from ``poll()``. Nothing happens when idle."""
+        if self._run is not None and not self._run.cancel.cancelled:
+            self._run.reason = reason
+            self._run.cancel.cancel()
+
+    def poll(self) -> State:
+        """Emit what the worker reported, put a finished result into the scene, and return the state."""
+        if self._run is None or self._run.thread is None:
+            return self.state
+        if self._run.volume_node.GetScene() is not self._scene:
+            self.cancel(_REMOVED)
+        while self._run is not None:
+            try:
+                message = self._messages.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(message, SegmentationResult | BaseException):
+                self._conclude(message)
+                break
+            self.event.emit(message)
+        return self.state
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Poll until the run ends; return False if it did not within ``timeout`` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is not State.IDLE:
+            if end is not None and time.monotonic() > end:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Cancel and wait for the worker, for application exit and module reload; False if it does not stop."""
+        self.cancel("The application is closing.")
+        return self.wait(timeout)
+
+    def _begin(
+        self, volume_node: slicer.vtkMRMLScalarVolumeNode | None, outputs: Outputs | None
+    ) -> tuple[_Run, Volume]:
+        if self._run is not None:
+            raise UsageError("A segmentation is still running.", "Wait for it, or cancel it first.")
+        if volume_node is None or volume_node.GetScene() is not self._scene:
+            raise InputError("No volume of this scene was chosen.", "Load a CT and choose it as input.")
+        volume = volume_from_node(volume_node, world=True)  # where the user sees it: sides and positions agree
+        self._run = _Run(volume_node, outputs or Outputs(), CancelToken())
+        return self._run, volume
+
+    def _end(self) -> None:
+        self._run = None
+
+    def _conclude(self, outcome: SegmentationResult | BaseException) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        if run.thread is not None:
+            run.thread.join()
+        if isinstance(outcome, CancelledError) or run.cancel.cancelled:
+            self.cancelled.emit(run.reason or str(outcome))
+            return
+        if isinstance(outcome, SegmentationResult):
+            try:
+                segmented = self._apply(run, outcome)
+            except Exception as error:
+                self.failed.emit(_known(error))
+                return
+            self.finished.emit(segmented)
+        else:
+            self.failed.emit(_known(outcome))
+
+    def _apply(self, run: _Run, result: SegmentationResult) -> Segmented:
+        target = run.outputs.segmentation_node
+        if target is not None and target.GetScene() is not self._scene:
+            target = None  # removed during the run: the result goes into a new one
+        self.event.emit(Stage("scene"))
+        made: list[slicer.vtkMRMLNode] = []
+        try:
+            node = segmentation_from_label_map(self._scene, result.label_map, run.volume_node, target)
+            if target is None:
+                made.append(node)
+            if run.outputs.surfaces:
+                self._add_surfaces(node)
+            tables = self._add_tables(run, node, result, made) if run.outputs.tables else (None, None)
+        except Exception:
+            remove_nodes(self._scene, *made)
+            raise
+        structures, lesions = tables
+        return Segmented(node, structures, lesions, result)
+
+    def _add_surfaces(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        try:
+            add_closed_surfaces(node)
+        except OutputError as error:
+            self.event.emit(Warn(str(error)))
+
+    def _add_tables(
+        self,
+        run: _Run,
+        node: slicer.vtkMRMLSegmentationNode,
+        result: SegmentationResult,
+        made: list[slicer.vtkMRMLNode],
+    ) -> tuple[slicer.vtkMRMLTableNode, slicer.vtkMRMLTableNode]:
+        tables = []
+        for kind, write in (("structures", structures_table), ("lesions", lesions_table)):
+            is_new = find_table(self._scene, kind, node) is None
+            table = write(self._scene, result, node, f"{run.volume_node.GetName()} {kind}")
+            if is_new:
+                made.append(table)
+                place_beside(self._scene, table, run.volume_node)
+            tables.append(table)
+        return tables[0], tables[1]
+
+
+def _work(engine: Engine, volume: Volume, report: Callable[[object], None], cancel: CancelToken) -> None:
+    try:
+        report(engine.run(volume, report, cancel))
+    except BaseException as error:
+        report(error)
+
+
+def _known(error: BaseException) -> HlfdError:
+    if isinstance(error, HlfdError):
+        return error
+    logging.getLogger(__name__).error("Unexpected error while segmenting", exc_info=error)
+    known = HlfdError(
+        f"The segmentation stopped with an unexpected {type(error).__name__}: {error}.",
+        "See the application log, and report it with that log.",
+    )
+    known.__cause__ = error
+    return known
