@@ -117,6 +117,7 @@ class _Run:
         self.position = _Position()
         self.bad_steps = 0
         write_atomically(self.folder.path / "settings.yaml", lambda temporary: write_yaml(settings, temporary))
+        self.folder.clear_leftovers()
         if resume:
             self._restore()
         self.log = RunLog(self.folder.path, self.position.step, settings.tensorboard, on_event)

@@ -41,6 +41,11 @@ class RunFolder:
         """Averaged weights of the last step."""
         return self.path / "last.safetensors"
 
+    def clear_leftovers(self) -> None:
+        """Remove the temporary files of a run that was killed while it wrote one."""
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+
     def save(self, state: dict[str, Any]) -> None:
         """Write the training state atomically and keep the one before."""
         save_state(state, self.checkpoint, self.previous)

@@ -1,0 +1,183 @@
+"""Labelled cases brought to the working grid once and kept on disk, so that patches are read in milliseconds.
+
+Arrays are kept as .npy files that are mapped into memory: a patch reads only its own part, and all worker processes
+share one copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlfd.checkpoint import write_atomically
+from hlfd.data.layouts import Case
+from hlfd.errors import EmptyInputError, GeometryError
+from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.io.read import read_label_map, read_volume
+from hlfd.preprocess.frame import make_frame, sitk_image
+from hlfd.preprocess.grid import Grid, grid_over
+from hlfd.preprocess.orientation import Canonical, canonical
+from hlfd.volume import LabelMap, Volume
+
+_POINTS_PER_LABEL = 2000
+_LAYOUT = 1  # raise it when the cached arrays change their meaning
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """One case on the working grid: HU int16 and label values uint8, both (z, y, x) towards superior, anterior, right.
+
+    ``points`` holds, per label value present, up to 2000 voxel indices (n, 3) of it.
+    """
+
+    name: str
+    image: NDArray[np.int16]
+    label: NDArray[np.uint8]
+    points: dict[int, NDArray[np.int64]]
+
+
+def check_same_grid(volume: Volume, label_map: LabelMap, name: str) -> None:
+    """Raise ``GeometryError`` unless image and label map lie on one grid (0.1 mm at the corners)."""
+    if not volume.same_grid(label_map, tolerance_mm=0.1):
+        raise GeometryError(
+            f"{name}: image {volume.shape} and label map {label_map.shape} do not lie on one grid.",
+            "Resample the label map to the image, and export both with the same geometry.",
+        )
+
+
+def _label_on_grid(label_map: LabelMap, seen: Canonical, grid: Grid) -> NDArray[np.uint8]:
+    """Return the nearest label value of every voxel of ``grid``; 0 outside."""
+    array = seen.orientation.view(label_map.array)
+    if not seen.aligned:
+        return _oblique_label_on_grid(array, seen, grid)
+    axes = []
+    for size, step, start, count, out_step in zip(
+        array.shape, seen.spacing, grid.start, grid.shape, grid.spacing, strict=True
+    ):
+        index = np.rint((start + out_step * np.arange(count)) / step).astype(np.int64)
+        axes.append(np.clip(index, 0, size - 1))
+    return np.ascontiguousarray(array[np.ix_(*axes)])
+
+
+def _oblique_label_on_grid(array: NDArray[np.uint8], seen: Canonical, grid: Grid) -> NDArray[np.uint8]:
+    import SimpleITK as sitk
+
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in grid.shape[::-1]])
+    resampler.SetOutputOrigin([float(v) for v in grid.start[::-1]])
+    resampler.SetOutputSpacing([float(v) for v in grid.spacing[::-1]])
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+    image = sitk_image(np.ascontiguousarray(array), seen.affine)
+    return np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)), np.uint8)
+
+
+def to_working_grid(
+    volume: Volume, label_map: LabelMap, spacing_mm: float, name: str = "case"
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Return HU int16 and label values uint8 on an isotropic grid of ``spacing_mm``, as inference sees the volume.
+
+    Both are (z, y, x), towards superior, anterior, right. Raises ``GeometryError`` if the two grids differ.
+    """
+    check_same_grid(volume, label_map, name)
+    seen = canonical(volume)
+    frame = make_frame(seen)
+    grid = grid_over(frame.box, spacing_mm)
+    image = np.rint(frame.sample(grid)).astype(np.int16)
+    return image, _label_on_grid(label_map, seen, grid)
+
+
+def cache_case(volume: Volume, label_map: LabelMap, folder: Path, name: str, spacing_mm: float) -> CachedCase:
+    """Bring one case to the working grid and keep it in ``folder``; an earlier one of that name is replaced."""
+    return _cache(volume, label_map, Path(folder) / name, {"spacing_mm": spacing_mm})
+
+
+def _cache(volume: Volume, label_map: LabelMap, folder: Path, key: dict[str, Any]) -> CachedCase:
+    (folder / "case.json").unlink(missing_ok=True)
+    image, label = to_working_grid(volume, label_map, key["spacing_mm"], folder.name)
+    points = _points(label, folder.name)
+    for name, array in (("image", image), ("label", label)):
+        write_atomically(folder / f"{name}.npy", lambda path, array=array: _save_array(path, array))  # type: ignore[misc]
+    description = {**key, "layout": _LAYOUT, "points": {str(v): p.tolist() for v, p in points.items()}}
+    # Written last: its presence says that the case is complete.
+    write_atomically(folder / "case.json", lambda path: _save_text(path, json.dumps(description)))
+    return open_case(folder)
+
+
+def _save_array(path: Path, array: NDArray) -> None:
+    with path.open("wb") as stream:  # np.save would add a suffix to the path
+        np.save(stream, array)
+
+
+def _save_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _points(label: NDArray[np.uint8], name: str) -> dict[int, NDArray[np.int64]]:
+    digest = hashlib.sha256(name.encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    points = {}
+    for value in np.flatnonzero(np.bincount(label.reshape(-1), minlength=256)[1:]) + 1:
+        found = np.argwhere(label == value)
+        points[int(value)] = found[rng.permutation(len(found))[:_POINTS_PER_LABEL]]
+    return points
+
+
+def open_case(folder: Path) -> CachedCase:
+    """Open a cached case, its arrays mapped into memory."""
+    description = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    points = {int(value): np.array(rows, np.int64) for value, rows in description["points"].items()}
+    image, label = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label"))
+    return CachedCase(folder.name, image, label, points)
+
+
+def cache_cases(
+    cases: Sequence[Case],
+    folder: Path,
+    spacing_mm: float,
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> list[CachedCase]:
+    """Read the cases, bring them to the working grid and keep them in ``folder``.
+
+    Cases that are there already, from unchanged files and at the same spacing, are not read again. Raises
+    ``EmptyInputError`` for a case without label map, ``GeometryError`` when image and label map do not fit, and what
+    ``read_volume`` and ``read_label_map`` raise.
+    """
+    clock = ProgressClock(len(cases), on_event, cancel)
+    cached = []
+    for case in cases:
+        cached.append(_cache_file_case(case, Path(folder) / case.id, spacing_mm, on_event))
+        clock.advance()
+    return cached
+
+
+def _cache_file_case(case: Case, folder: Path, spacing_mm: float, on_event: OnEvent) -> CachedCase:
+    if case.label is None:
+        raise EmptyInputError(f'The case "{case.id}" has no label map.', "Leave it out of the training list.")
+    key = {"spacing_mm": spacing_mm, "files": [_fingerprint(case.image), _fingerprint(case.label)]}
+    if _is_current(folder, key):
+        return open_case(folder)
+    volume = read_volume(case.image, on_event=on_event)
+    return _cache(volume, read_label_map(case.label), folder, key)
+
+
+def _fingerprint(path: Path) -> list[Any]:
+    if not path.is_file():  # a DICOM folder, or a missing file that the reader will report
+        return [str(path.resolve())]
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _is_current(folder: Path, key: dict[str, Any]) -> bool:
+    try:
+        description = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return {name: description.get(name) for name in (*key, "layout")} == {**key, "layout": _LAYOUT}
