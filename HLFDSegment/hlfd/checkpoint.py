@@ -84,7 +84,7 @@ def save_weights(module: nn.Module, path: Path, half: bool = False, metadata: di
 
     ``metadata`` is kept in the file. Whether batch norm was folded (``fold_batchnorm``) is noted there too.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folded = any(isinstance(child, nn.Identity) for child in module.modules())
     tensors = {
@@ -93,7 +93,12 @@ def save_weights(module: nn.Module, path: Path, half: bool = False, metadata: di
     }
     # One entry, because safetensors writes several in random order, and equal weights shall give equal files.
     notes = json.dumps({**(metadata or {}), FOLDED: str(folded).lower()}, sort_keys=True)
-    write_atomically(path, lambda temporary: save_file(tensors, str(temporary), {NOTES: notes}))
+    data = save(tensors, {NOTES: notes})  # not save_file, whose errors do not tell a full disk from others
+    write_atomically(path, lambda temporary: _write_bytes(temporary, data))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -120,10 +125,10 @@ def load_weights(module: nn.Module, path: Path) -> nn.Module:
     If the file's batch norm is folded and the module's is not, a folded copy is loaded and returned in eval mode.
     Raises ``ModelError`` that names the first missing, surplus or misshaped tensors.
     """
-    from hlfd.networks.fold import fold_batchnorm
+    from hlfd.networks.fold import fold_batchnorm, foldable_pairs
 
     tensors, metadata = _read(Path(path))
-    if metadata.get(FOLDED) == "true":
+    if metadata.get(FOLDED) == "true" and foldable_pairs(module):
         module = fold_batchnorm(module)
     own = _unique_tensors(module)
     _check_names(set(own), set(tensors), path)

@@ -123,7 +123,7 @@ class NetworkBattery:
     def test_folded_weights_load_into_a_fresh_network(self, tmp_path):
         network = fold_batchnorm(trained(self.build()))
         save_weights(network, tmp_path / "folded.safetensors")
-        other = load_weights(self.build(), tmp_path / "folded.safetensors")
+        other = load_weights(self.build(), tmp_path / "folded.safetensors").eval()
         image = torch.randn(1, 2, *size_of(network, 1, 1, 2))
         with torch.no_grad():
             assert torch.equal(network(image), other(image))

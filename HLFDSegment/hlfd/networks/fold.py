@@ -10,6 +10,11 @@ from torch import nn
 from hlfd.networks.base import SegmentationNetwork, sequential_pairs
 
 
+def foldable_pairs(module: nn.Module) -> list[tuple[str, str]]:
+    """Return the paths of (convolution, batch norm) pairs that ``fold_batchnorm`` would fold."""
+    return module.batchnorm_pairs() if isinstance(module, SegmentationNetwork) else sequential_pairs(module)
+
+
 def fold_batchnorm(module: nn.Module) -> nn.Module:
     """Return a copy in eval mode whose batch norms are folded into their convolutions and replaced by identities.
 
@@ -18,8 +23,7 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
     original in eval mode. Batch norms that do not directly follow a convolution stay.
     """
     folded = copy.deepcopy(module).eval()
-    pairs = folded.batchnorm_pairs() if isinstance(folded, SegmentationNetwork) else sequential_pairs(folded)
-    for conv_path, norm_path in pairs:
+    for conv_path, norm_path in foldable_pairs(folded):
         _fold_pair(folded.get_submodule(conv_path), folded.get_submodule(norm_path))
         parent, _, name = norm_path.rpartition(".")
         setattr(folded.get_submodule(parent), name, nn.Identity())
