@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hlfd.config import look_up
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.volume import LabelMap
 
 _POINTS = 4000  # positions kept per structure: enough to reach every part, small enough to read at once
 
@@ -22,19 +26,30 @@ class PoolSettings:
     """Which anatomies a pool holds."""
 
     cases: tuple[int, int]
-    """First and last number of the KiTS19 label maps whose kidneys and tumours are used."""
+    """First and last number of the KiTS19 label maps whose kidneys and tumours are used, or of procedural patients."""
     variants: int = 1
     """Anatomies per label map, each with its own body, deformation, cysts and further tumours."""
     spacing_mm: float = 1.5
     """Isotropic spacing in mm."""
     seed: int = 0
     """Seed of the pool; anatomy ``n`` of case ``c`` is a pure function of it."""
+    shapes: str = "kits19"
+    """``kits19`` for the shapes of real label maps, ``procedural`` where they are not at hand."""
+    anatomy: dict[str, Any] = field(default_factory=dict)
+    """Settings of the simulated patients (``AnatomySettings``) that are fixed instead of drawn."""
 
     def __post_init__(self) -> None:
+        look_up(self.shapes, ("kits19", "procedural"), "shapes")
         if len(self.cases) != 2 or self.cases[0] > self.cases[1] or self.cases[0] < 0:
             raise ConfigError(f"cases is {self.cases}; a first and a last case number were expected.")
         if self.variants < 1 or self.spacing_mm <= 0:
             raise ConfigError("variants must be at least 1 and spacing_mm above 0.")
+
+    def shape_of(self, case: int) -> LabelMap | None:
+        """Return the label map whose kidneys case ``case`` has, or None for procedural ones."""
+        from hlfd.phantom.shapes import load_kits
+
+        return load_kits(case if self.shapes == "kits19" else None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,20 @@ def build_pool(
     wanted = [(case, variant) for variant in range(settings.variants) for case in range(first, last + 1)]
     missing = [key for key in wanted if not (folder / f"{_name(*key)}.json").is_file()]
     clock = ProgressClock(len(missing), on_event, cancel)
-    with ProcessPoolExecutor(max(1, workers)) as executor:
+    if workers > 1 and len(missing) > 1:
+        _build_in_processes(folder, settings, missing, workers, clock)
+    else:
+        for key in missing:
+            _build_one(folder, settings, *key)
+            clock.advance()
+    return [_open(folder, _name(*key)) for key in wanted]
+
+
+def _build_in_processes(
+    folder: Path, settings: PoolSettings, missing: list[tuple[int, int]], workers: int, clock: ProgressClock
+) -> None:
+    # Spawned, not forked: a forked process hangs in torch once the parent has used its threads.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _single_thread) as executor:
         jobs = [executor.submit(_build_one, folder, settings, *key) for key in missing]
         try:
             for job in as_completed(jobs):
@@ -73,7 +101,12 @@ def build_pool(
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
-    return [_open(folder, _name(*key)) for key in wanted]
+
+
+def _single_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def open_pool(folder: Path) -> list[PoolEntry]:
@@ -86,14 +119,11 @@ def _name(case: int, variant: int) -> str:
 
 
 def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) -> None:
-    import torch
-
     from hlfd.phantom import AnatomySettings, build_anatomy
-    from hlfd.phantom.shapes import load_kits
 
-    torch.set_num_threads(1)
     seed = int(np.random.default_rng([settings.seed, case, variant]).integers(2**31))
-    anatomy = build_anatomy(AnatomySettings(spacing_mm=settings.spacing_mm), seed, load_kits(case))
+    patient = AnatomySettings(**{**settings.anatomy, "spacing_mm": settings.spacing_mm})
+    anatomy = build_anatomy(patient, seed, settings.shape_of(case))
     tissue = np.asarray(anatomy.tissue, dtype=np.uint8)
     points = _points(tissue, np.random.default_rng(seed))
     name = _name(case, variant)

@@ -11,10 +11,11 @@ import numpy as np
 from hlfd.config import SegmentSettings
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
 from hlfd.inference.segmenter import Segmenter
-from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
+from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
+from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS, PHANTOM_LABELS
 from hlfd.metrics import evaluate
 from hlfd.models.package import load_package
-from hlfd.phantom import AnatomySettings, PhantomSettings, load_kits, simulate
+from hlfd.phantom import AnatomySettings, PhantomSettings, simulate
 from hlfd.training.recipe import Recipe
 from hlfd.volume import LabelMap, Volume
 
@@ -47,12 +48,24 @@ def assess_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelToke
 
 
 def simulated_case(recipe: Recipe, case: int) -> tuple[Volume, LabelMap]:
-    """Return the test scan around the label map ``case``: about 0.8 mm in plane, slices of 1 to 3 mm, any phase."""
+    """Return the test scan of ``case``, simulated on first use and kept in the layout of KiTS under ``test/``."""
+    folder = recipe.folder / "test" / f"case_{case:05d}"
+    image, labels = folder / "imaging.nii.gz", folder / "segmentation.nii.gz"
+    if not labels.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        volume, truth = _simulate(recipe, case)
+        write_volume(volume, image)
+        write_label_map(truth, labels)  # last: marks the case as whole
+    return read_volume(image), read_label_map(labels, PHANTOM_LABELS)
+
+
+def _simulate(recipe: Recipe, case: int) -> tuple[Volume, LabelMap]:
+    """Simulate a scan of about 0.8 mm in plane and slices of 1.5 to 3 mm, in any phase."""
     seed = int(np.random.default_rng([recipe.test.seed, case]).integers(2**31))
     rng = np.random.default_rng(seed)
-    plane, axial = float(rng.uniform(0.7, 0.9)), float(rng.choice([1.0, 1.5, 2.0, 2.5, 3.0]))
-    anatomy = AnatomySettings(spacing_mm=(plane, plane, axial))
-    return simulate(PhantomSettings(anatomy=anatomy), seed, load_kits(case))
+    plane, axial = float(rng.uniform(0.7, 0.9)), float(rng.choice([1.5, 2.0, 2.5, 3.0]))
+    anatomy = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **recipe.test.anatomy})
+    return simulate(PhantomSettings(anatomy=anatomy), seed, recipe.test.shape_of(case))
 
 
 def task_labels(truth: LabelMap, table: str) -> LabelMap:
