@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from hlfd.labels import KIDNEY_LABELS
-from hlfd.models.package import ModelPackage, NetworkEntry
+from hlfd.models.package import ModelPackage, NetworkEntry, file_sha256
 from hlfd.volume import Volume
 
 HU = {"background": 20.0, "kidney": 200.0, "tumor": 400.0, "cyst": 600.0}
@@ -136,3 +137,25 @@ def random_package(tmp_path_factory):
             NetworkEntry("s2d_unet", parameters, folder / f"{name}.safetensors", ir, spacing, windows, classes, 4, {})
         )
     return make_package(folder, *entries)
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory):
+    """A folder of installed models that holds exact/1.0.0, which labels every voxel by its HU."""
+    root = tmp_path_factory.mktemp("installed") / "Models"
+    folder = root / "exact" / "1.0.0"
+    folder.mkdir(parents=True)
+    description = {"schema": 1, "name": "exact", "version": "1.0.0", "task": "kidney tumor", "title": "Exact <b>"}
+    description |= {"demonstration": True, "licence": "Apache-2.0", "notice": "Demonstration, not for clinical use."}
+    description |= {"labels": [label.to_dict() for label in KIDNEY_LABELS], "region": {"organs": ["kidney"]}}
+    description |= {"teacher": None, "provenance": {"data": "none"}, "metrics": {"simulated": {"dice": 0.93214}}}
+    kidney = ("background", "kidney")
+    for name, spacing, classes in (("locator", 3.0, kidney), ("refiner", 1.5, (*kidney, "tumor", "cyst"))):
+        entry = make_entry(folder, name, spacing, classes)
+        entry.weights.write_bytes(b"not used")
+        files = {"weights": entry.weights.name, "openvino": entry.openvino.name}
+        facts = {"network": "none", "parameters": {}, "spacing_mm": spacing, "windows": [list(WINDOW)]}
+        description[name] = {**files, **facts, "classes": list(classes), "divisor": 8, "taps": {}}
+    description["sha256"] = {path.name: file_sha256(path) for path in folder.iterdir()}
+    (folder / "model.json").write_text(json.dumps(description))
+    return root

@@ -12,7 +12,6 @@ from typing import NoReturn, TextIO
 
 from hlfd import __version__
 from hlfd.cli.console import Console
-from hlfd.cli.failures import internal_error
 from hlfd.cli.signals import cancel_on_signals
 from hlfd.errors import CancelledError, HlfdError, UsageError
 
@@ -85,6 +84,8 @@ def run(arguments: list[str], out: TextIO | None = None, err: TextIO | None = No
     except Exception as error:
         if debug:
             raise
+        from hlfd.cli.failures import internal_error
+
         console.fail(internal_error(error))
         return INTERNAL_ERROR
     finally:
