@@ -153,3 +153,21 @@ def test_truncated_slices_are_refused(tmp_path, ct_values):
         path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(errors.InputError):
         read_volume(tmp_path / "s")
+
+
+def test_a_damaged_slice_is_refused_or_leaves_the_rest_as_it_was(tmp_path, ct_values):
+    folder = tmp_path / "s"
+    _write_series(folder, ct_values[:4])
+    path = sorted(folder.iterdir())[1]
+    data, rng = path.read_bytes(), np.random.default_rng(3)
+    for number in range(40):
+        damaged, where = bytearray(data), int(rng.integers(0, len(data)))
+        damaged[where] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(bytes(damaged if number % 2 else damaged[:where]))
+        try:
+            volume = read_volume(folder)
+        except errors.InputError:
+            continue
+        assert number % 2, "a truncated slice was read"
+        same = [np.array_equal(a, b) for a, b in zip(volume.array, ct_values[:4], strict=True)]
+        assert sum(same) >= 3
