@@ -70,10 +70,9 @@ def paint_body(canvas: Canvas, frame: Frame) -> None:
 def _shell(canvas: Canvas, frame: Frame) -> None:
     rng, (x, y, z) = canvas.rng, canvas.coordinates()
     middle = (frame.front - frame.back) / 2
-    depth = (frame.front + frame.back) / 2
     lower = torch.sigmoid((-80 * frame.scale - z) / 25)  # 1 in the pelvis
     upper = torch.sigmoid((z - 60) / 40)
-    depth = depth * (1 - 0.10 * lower + rng.uniform(-0.05, 0.1) * upper)
+    depth = (frame.front + frame.back) / 2 * (1 - 0.10 * lower + rng.uniform(-0.05, 0.1) * upper)
     width = frame.half_width * (1 + rng.uniform(0.0, 0.12) * lower - rng.uniform(0.0, 0.08) * upper)
     v = y - middle
     groove = rng.uniform(4, 12) * torch.exp(-((x / 22) ** 2)) * (v < 0)

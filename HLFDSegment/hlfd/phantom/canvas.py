@@ -81,7 +81,8 @@ class Canvas:
         self.grid = grid
         self.device = device
         self.rng = rng
-        self.nodes = grid.coarse(NODE_MM)
+        self.node_mm = max(NODE_MM, 0.75 * min(grid.spacing))
+        self.nodes = grid.coarse(self.node_mm)
         self.tissue = torch.zeros(grid.shape, dtype=torch.uint8, device=device)
         axes = [torch.tensor(self.nodes.axis(a), dtype=torch.float32, device=device) for a in range(3)]
         self.x = axes[0][None, None, :] + warp_mm * self.noise(70.0)
@@ -92,11 +93,11 @@ class Canvas:
     def noise(self, wavelength: float, box: Box | None = None) -> torch.Tensor:
         """Return unit noise on the nodes (of ``box``), smooth over ``wavelength`` mm."""
         shape = self.nodes.shape if box is None else [s.stop - s.start for s in box]
-        return smooth_noise(shape, NODE_MM, wavelength, self.rng, self.device)
+        return smooth_noise(shape, self.node_mm, wavelength, self.rng, self.device)
 
     def _matrix(self, axis: int) -> torch.Tensor:
         """Linear interpolation as a matrix (nodes, voxels) along one axis."""
-        position = (self.grid.axis(axis) - self.nodes.origin[axis]) / NODE_MM
+        position = (self.grid.axis(axis) - self.nodes.origin[axis]) / self.node_mm
         low = np.clip(np.floor(position).astype(int), 0, self.nodes.shape[2 - axis] - 2)
         part = position - low
         matrix = np.zeros((self.nodes.shape[2 - axis], len(position)), np.float32)
@@ -110,8 +111,8 @@ class Canvas:
         slices = []
         for axis in (2, 1, 0):
             size = self.nodes.shape[2 - axis]
-            a = int(np.floor((min(low[axis], high[axis]) - margin - self.nodes.origin[axis]) / NODE_MM))
-            b = int(np.ceil((max(low[axis], high[axis]) + margin - self.nodes.origin[axis]) / NODE_MM)) + 1
+            a = int(np.floor((min(low[axis], high[axis]) - margin - self.nodes.origin[axis]) / self.node_mm))
+            b = int(np.ceil((max(low[axis], high[axis]) + margin - self.nodes.origin[axis]) / self.node_mm)) + 1
             a, b = max(a, 0), min(b, size)
             if b - a < 2:
                 return None
@@ -128,8 +129,8 @@ class Canvas:
             return slice(0, self.grid.shape[0]), slice(0, self.grid.shape[1]), slice(0, self.grid.shape[2])
         slices = []
         for axis, part in zip((2, 1, 0), box, strict=True):
-            low = self.nodes.origin[axis] + part.start * NODE_MM
-            high = self.nodes.origin[axis] + (part.stop - 1) * NODE_MM
+            low = self.nodes.origin[axis] + part.start * self.node_mm
+            high = self.nodes.origin[axis] + (part.stop - 1) * self.node_mm
             a = int(np.ceil((low - self.grid.origin[axis]) / self.grid.spacing[axis] - 1e-6))
             b = int(np.floor((high - self.grid.origin[axis]) / self.grid.spacing[axis] + 1e-6)) + 1
             slices.append(slice(max(a, 0), min(max(b, 0), self.grid.shape[2 - axis])))

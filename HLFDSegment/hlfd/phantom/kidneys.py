@@ -136,7 +136,8 @@ def add_lesions(kidneys: list[Kidney], plan: LesionPlan, rng: np.random.Generato
 def _add(kidney: Kidney, name: str, radius: float, depth: float, wobble: float, rng: np.random.Generator) -> None:
     centre = _surface_point(kidney, depth, rng)
     window, values = _ball(kidney, centre, radius * rng.uniform(0.85, 1.15, 3), wobble * radius, rng)
-    kidney.fields[name][window] = np.minimum(kidney.fields[name][window], values)
+    part = kidney.fields[name][window]
+    np.minimum(part, values, out=part)
 
 
 def _kinds(mask: NDArray[np.bool_], subtype: str | None, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -175,7 +176,7 @@ def fat_field(kidney: Kidney, amount: float, touching: bool, rng: np.random.Gene
     """Add the field of the perirenal fat: ``amount`` mm thick on average, none at a touching lower pole."""
     thickness = (amount * (1 + 0.55 * _noise(kidney, 45.0, rng))).clip(0, 24)
     if touching:
-        k, j, i = np.indices(kidney.shape.hull.shape, sparse=True)
+        k, j, i = np.ogrid[tuple(slice(n) for n in kidney.shape.hull.shape)]
         pole = (kidney.pole - kidney.shift) / kidney.stretch - kidney.shape.origin
         d = np.sqrt((i * SHAPE_MM - pole[0]) ** 2 + (j * SHAPE_MM - pole[1]) ** 2 + (k * SHAPE_MM - pole[2]) ** 2)
         thickness = thickness * (1 - np.exp(-((d / 26) ** 2)))

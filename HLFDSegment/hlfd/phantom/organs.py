@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hlfd.phantom.body import Frame
-from hlfd.phantom.canvas import NODE_MM, Canvas, Layer
+from hlfd.phantom.canvas import Canvas, Layer
 from hlfd.phantom.fields import chain, ellipsoid, smooth_union
 from hlfd.phantom.tissues import T
 
@@ -73,9 +73,9 @@ def _liver(canvas: Canvas, frame: Frame) -> None:
             canvas.paint(lesion + 0.1 * radius * canvas.noise(14.0, box), kind, box, over=(T.LIVER, T.LIVER_VESSEL))
     if rng.random() < 0.8:
         base = (rng.uniform(38, 60) * s, rng.uniform(45, 70) * s, low + rng.uniform(5, 35) * s)
-        tip = (base[0] + rng.uniform(0, 25), base[1] + rng.uniform(0, 20), base[2] - rng.uniform(20, 45))
+        fundus = (base[0] + rng.uniform(0, 25), base[1] + rng.uniform(0, 20), base[2] - rng.uniform(20, 45))
         r = rng.uniform(9, 19) * s
-        gall = chain(at, [base, tip], [0.6 * r, r])
+        gall = chain(at, [base, fundus], [0.6 * r, r])
         canvas.paint(torch.maximum(gall, frame.fields["abdomen"]), T.GALLBLADDER, over=(*SOFT, T.LIVER, T.LIVER_VESSEL))
 
 
@@ -97,7 +97,7 @@ def _spleen(canvas: Canvas, frame: Frame) -> None:
     room = frame.fields["abdomen"] + 1
     inside = spleen[room < 0]
     if len(inside) > 1:  # the wall cuts the shape: move its surface until the volume is right
-        count = min(int(volume * 1000 / NODE_MM**3), len(inside) - 1)
+        count = min(int(volume * 1000 / canvas.node_mm**3), len(inside) - 1)
         spleen = spleen - float(inside.kthvalue(count)[0].clamp(-30, 18))
     canvas.paint(torch.maximum(spleen, room), T.SPLEEN, over=(*SOFT, T.LIVER, T.LIVER_VESSEL))
 
