@@ -1,14 +1,10 @@
 """Real Slicer slice and 3-D views that draw into memory: the displayable managers of Slicer on a VTK window.
 
-No display and no application is needed. On Linux without a display VTK draws through EGL or OSMesa, which come
-with the system's Mesa packages.
+No display and no application is needed; see ``graphics.prepare_rendering`` for what the system must have.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from hlfd.errors import MissingDependencyError, OutputError
+from hlfd.errors import OutputError
 
 SLICE_MANAGERS = (
     "vtkMRMLModelSliceDisplayableManager",
@@ -34,32 +30,6 @@ THREED_MANAGERS = (
     "vtkMRMLRulerDisplayableManager",
     "vtkMRMLSegmentationsDisplayableManager3D",
 )
-_WINDOW_VARIABLE = "VTK_DEFAULT_OPENGL_WINDOW"  # read by VTK 9.4 and later
-_WINDOWS = {"libEGL.so.1": "vtkEGLRenderWindow", "libOSMesa.so.8": "vtkOSOpenGLRenderWindow"}
-
-
-def prepare_rendering() -> None:
-    """Choose how VTK draws without a display; call before the first view.
-
-    Raises ``MissingDependencyError`` where Linux has neither a display nor a library that draws without one.
-    """
-    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get(_WINDOW_VARIABLE):
-        return
-    window = next((name for library, name in _WINDOWS.items() if _loads(library)), None)
-    if window is None:
-        raise MissingDependencyError(
-            "Pictures need an OpenGL library that works without a display (EGL), and none is installed.",
-            "Install it, on Debian and Ubuntu: apt-get install libegl1 libgl1-mesa-dri.",
-        )
-    os.environ[_WINDOW_VARIABLE] = window  # else VTK looks for an X server first and complains
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 class _View:

@@ -22,8 +22,9 @@ from hlfd.errors import HlfdError, InputError, OutputError
 from hlfd.labels import Label
 from hlfd.volume import LabelMap, Volume
 from HLFDSegmentLib.annotation import Annotator, direction_letter
+from HLFDSegmentLib.graphics import prepare_rendering
 from HLFDSegmentLib.headless import HeadlessScene
-from HLFDSegmentLib.offscreen import SliceView, ThreeDView, prepare_rendering, write_png
+from HLFDSegmentLib.offscreen import SliceView, ThreeDView, write_png
 from HLFDSegmentLib.segmentations import add_closed_surfaces, label_map_from_segmentation, segmentation_from_label_map
 from HLFDSegmentLib.targets import Box, Target, body_box, choose_target, is_lesion, structures_box
 from HLFDSegmentLib.volumes import volume_from_node, volume_to_node
@@ -208,6 +209,7 @@ def _rounded(point: np.ndarray) -> tuple[float, float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 1 after one line on stderr that says what is wrong and what to do."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     parser = argparse.ArgumentParser(prog="python -m HLFDSegmentLib.pictures", description="Pictures of a segmented CT")
     parser.add_argument("--volume", type=Path, required=True, help="CT: .nii, .nrrd, .mha or DICOM folder")
     parser.add_argument("--segmentation", type=Path, required=True, help=".seg.nrrd, or a label map on the CT's grid")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from hlfd.errors import InputError, OutputError
+from hlfd.errors import InputError, MissingDependencyError, OutputError
 from hlfd.io import write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS
 from hlfd.volume import LabelMap, Volume
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: pip install 'hlfd[slicer]'")
 pictures = pytest.importorskip("HLFDSegmentLib.pictures")
-offscreen = pytest.importorskip("HLFDSegmentLib.offscreen")
+graphics = pytest.importorskip("HLFDSegmentLib.graphics")
 SIZE = 240
 NAMES = ["axial.png", "coronal.png", "sagittal.png", "surfaces.png"]
 
@@ -25,8 +25,8 @@ NAMES = ["axial.png", "coronal.png", "sagittal.png", "surfaces.png"]
 @pytest.fixture(autouse=True)
 def rendering():
     try:
-        offscreen.prepare_rendering()
-    except Exception as error:
+        graphics.prepare_rendering()
+    except MissingDependencyError as error:
         pytest.skip(str(error))
 
 
