@@ -6,12 +6,21 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo sample test test-slow lint format clean
 
 demo:
 	@.ci/environment cpu,slicer
 	@.ci/rendering
 	@$(BIN)/hlfd demo --out demo $(DEMO)
+
+# the sample CT of the demo, from drawn shapes; a fixed seed gives the same files
+SAMPLES := HLFDSegment/Resources/HLFDSegment/Samples
+sample:
+	@.ci/environment cpu,train,slicer,dev
+	@$(BIN)/hlfd phantom build/sample --seed 7 --spacing 1.7 --shape 100 160 220 --phase nephrographic --noise 9 \
+	  --tumors 1 --cysts 1 --labels kidney
+	@cp build/sample/ct.nii.gz $(SAMPLES)/sample_ct.nii.gz
+	@cp build/sample/labels.nii.gz $(SAMPLES)/sample_labels.nii.gz
 
 test:
 	@.ci/environment cpu,train,slicer,dev
