@@ -16,6 +16,7 @@ from hlfd.errors import CancelledError, ConfigError, DeviceError, HlfdError, Inp
 from hlfd.events import CancelToken, Metric, Progress, Warn
 from hlfd.networks import build_network
 from hlfd.training import Supervised, TrainSettings, fit
+from hlfd.training.memory import kept_memory
 from hlfd.training.precision import choose_device, choose_precision, cpu_computes_bfloat16
 from hlfd.training.schedule import learning_rate, make_optimizer
 from hlfd.training.validation import PatchValidator
@@ -321,3 +322,14 @@ def test_only_kernels_decay():
     optimizer = make_optimizer([tiny_network()], TrainSettings(weight_decay=0.5), torch.device("cpu"))
     decays = {(p.ndim > 1, group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
     assert decays == {(True, 0.5), (False, 0.0)}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_memory_kept_while_training_is_given_back_afterwards():
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+    before = resident_mb()
+    with kept_memory(torch.device("cpu")):
+        torch.ones(50_000_000).sum()
+    assert resident_mb() < before + 100
