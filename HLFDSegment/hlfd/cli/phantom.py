@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", type=int, nargs=3, metavar=("K", "J", "I"), help="voxels; default: the whole body")
     parser.add_argument("--kits", type=int, metavar="CASE", help="kidney shapes of this KiTS19 case; default: drawn")
     parser.add_argument("--tumors", type=int, help="tumors besides those of the case; default: at random")
+    parser.add_argument("--tumor-mm", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of their diameters")
     parser.add_argument("--cysts", type=int, help="cysts; default: at random")
+    parser.add_argument("--cyst-mm", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of their diameters")
     parser.add_argument("--phase", help="native, corticomedullary, nephrographic, excretory; default: at random")
     parser.add_argument("--noise", type=float, metavar="HU", help="standard deviation of the noise")
     parser.add_argument("--labels", choices=("all", "kidney"), default="all", help="which labels to write")
@@ -52,7 +54,8 @@ def make_settings(args: argparse.Namespace) -> PhantomSettings:
 
     spacing = args.spacing[0] if len(args.spacing) == 1 else tuple(args.spacing)
     shape = tuple(args.shape) if args.shape else None
-    anatomy = AnatomySettings(spacing_mm=spacing, shape=shape, tumors=args.tumors, cysts=args.cysts)
+    ranges = {name: tuple(getattr(args, name)) for name in ("tumor_mm", "cyst_mm") if getattr(args, name)}
+    anatomy = AnatomySettings(spacing_mm=spacing, shape=shape, tumors=args.tumors, cysts=args.cysts, **ranges)
     return PhantomSettings(anatomy, AcquisitionSettings(phase=args.phase, noise=args.noise))
 
 
