@@ -166,6 +166,7 @@ def _make_room(frame: Frame, kidneys: list[Kidney], rng: np.random.Generator) ->
         frame.half_width = max(frame.half_width, min(lateral + frame.muscle + rng.uniform(2, 16), 185.0))
         frame.front = max(frame.front, min(float(high[1]) + frame.muscle + rng.uniform(0, 20), 170.0))
         frame.back = max(frame.back, min(-float(low[1]) + rng.uniform(6, 22), 105.0))
+    frame.front = max(frame.front, rng.uniform(1.2, 1.6) * frame.half_width - frame.back)
 
 
 def _plan(settings: AnatomySettings, real: bool, rng: np.random.Generator) -> LesionPlan:

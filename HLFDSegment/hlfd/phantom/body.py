@@ -41,7 +41,7 @@ def draw_frame(rng: np.random.Generator, size: float | None = None, fatness: flo
         scale=scale,
         half_width=scale * (rng.uniform(112, 138) + 18 * fat),
         front=scale * (90 + 42 * roundness + 28 * fat),
-        back=scale * rng.uniform(62, 78),
+        back=scale * rng.uniform(70, 92),
         fat_front=4 + 42 * fat * rng.uniform(0.5, 1.2),
         fat_side=4 + 38 * fat * rng.uniform(0.5, 1.2),
         fat_back=6 + 42 * fat * rng.uniform(0.5, 1.3),
@@ -92,7 +92,7 @@ def _shell(canvas: Canvas, frame: Frame) -> None:
     frame.fields |= {"front": front, "upper": upper, "lower": lower}
     canvas.paint(wall, T.MUSCLE)
     for share in (0.33, 0.66):  # fat planes between the layers of the abdominal wall
-        plane = (wall + share * thickness).abs() - 0.7 - 0.8 * frame.atrophy + 0.8 * canvas.noise(25.0)
+        plane = (wall + share * thickness).abs() + 0.2 - 0.9 * frame.atrophy + 1.1 * canvas.noise(30.0)
         canvas.paint(torch.maximum(plane, front - 0.85), T.MUSCLE_STREAK, over=(T.MUSCLE,))
     middle_line = x.abs() - 2.5 + 0 * z + 30 * (front < 0.6)
     canvas.paint(middle_line, T.FAT_SUBCUTANEOUS, over=(T.MUSCLE,))
@@ -104,14 +104,18 @@ def _chest(canvas: Canvas, frame: Frame) -> None:
     x, y, z = at
     s, cavity = frame.scale, frame.fields["cavity"]
     inset = 2.0
-    reach = frame.front + 62 * s
-    right = ellipsoid(at, (60 * s, 26 * s, 0), (0.58 * frame.half_width + 24, reach, frame.dome))
-    drop = frame.dome - rng.uniform(4, 22)
-    left = ellipsoid(at, (-60 * s, 26 * s, 0), (0.56 * frame.half_width + 24, reach, drop))
-    dome = smooth_union(right, left, 30.0) * 1.3 + 2.0 * canvas.noise(45.0)
+    high = frame.dome, frame.dome - rng.uniform(4, 22)
+    lateral, behind = frame.half_width + rng.uniform(-4, 20), frame.back + rng.uniform(-4, 24)
+    # Half axes differ in front and behind, so that the lungs reach lower behind the liver than before it.
+    v = torch.where(y > 20 * s, (y - 20 * s) / (frame.front + 35 * s), (20 * s - y) / (behind + 20 * s))
+    domes = [
+        (torch.sqrt(((x - side * 56 * s) / (lateral - 56 * s)) ** 2 + v * v + (z / h) ** 2) - 1) * 75 * s
+        for side, h in zip((1, -1), high, strict=True)
+    ]
+    dome = smooth_union(domes[0], domes[1], 30.0) + 2.0 * canvas.noise(45.0)
     recess = rng.uniform(-10, 35) * s  # where the lung ends at the wall: low at the back, high in front
     below = (z - recess - rng.uniform(10, 50) * s * ((y + 10) / frame.front).clamp(0, 1)) * 0.8
-    below = smooth_union(dome, below, 45.0)
+    below = smooth_union(dome, below, 28.0)
     abdomen = torch.maximum(below, cavity)
     mediastinum = torch.minimum(
         superellipse(x + 6, y - 18, 34 * s, 42 * s, 2.2) + 3 * canvas.noise(30.0),
@@ -151,10 +155,10 @@ def _muscles(canvas: Canvas, frame: Frame) -> None:
         quadratus = chain(at, quad, [6 * bulk, 13 * bulk, 13 * bulk])
         canvas.paint(quadratus, T.MUSCLE, over=(T.FAT_VISCERAL,))
     x, y, _ = at
-    v = y + (48 - 4) * s
+    v = y + (frame.back / 2 + 6)
     back = torch.minimum(
-        superellipse(x - 34 * s, v + 6, 31 * s * bulk / s, 24 * s, 2.3),
-        superellipse(x + 34 * s, v + 6, 31 * s * bulk / s, 24 * s, 2.3),
+        superellipse(x - 33 * s, v + 4, 32 * bulk, 0.5 * frame.back - 10 * s, 2.3),
+        superellipse(x + 33 * s, v + 4, 32 * bulk, 0.5 * frame.back - 10 * s, 2.3),
     )
     canvas.paint(torch.maximum(back, frame.fields["wall"]), T.MUSCLE)
     seam = torch.maximum(back.abs() - 1.0 - frame.atrophy * 1.5 + canvas.noise(30.0), y + 40 * s)
@@ -166,7 +170,7 @@ def _ribs(canvas: Canvas, frame: Frame) -> None:
     s = frame.scale
     middle = (frame.front - frame.back) / 2
     theta = torch.atan2(x.abs(), -(y - middle))  # 0 at the back, pi at the front
-    drop = 48.0 * s * theta * rng.uniform(0.75, 1.25)
+    drop = 62.0 * s * theta * rng.uniform(0.75, 1.25)
     pitch = 27.0 * s
     along = torch.remainder(z + drop + rng.uniform(0, pitch), pitch) - pitch / 2
     across = frame.fields["wall"] + 4.5

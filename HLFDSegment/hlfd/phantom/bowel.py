@@ -66,7 +66,7 @@ def _fill(canvas: Canvas, field: torch.Tensor, content: torch.Tensor) -> None:
     canvas.fill(lumen & (kinds == CONTRAST), T.BOWEL_CONTRAST, box, over=wall)
     canvas.fill(lumen & (kinds == FAECES), T.BOWEL_FAECES, box, over=wall)
     bubbles = canvas.sample(canvas.noise(5.0, box) + 0.7 * canvas.noise(7.7, box) + 0.4 * canvas.noise(20.0, box), box)
-    canvas.fill((values < -3.5) & (bubbles > rng.uniform(0.7, 1.7)), T.BOWEL_GAS, box, over=(T.BOWEL_FAECES,))
+    canvas.fill((values < -3.5) & (bubbles > rng.uniform(1.0, 2.1)), T.BOWEL_GAS, box, over=(T.BOWEL_FAECES,))
     level = canvas.sample(canvas.noise(50.0, box), box)
     gas = (kinds == GAS) & lumen
     canvas.fill(gas & (level > -1.1), T.BOWEL_GAS, box, over=wall)

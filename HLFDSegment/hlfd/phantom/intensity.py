@@ -178,7 +178,7 @@ def _spread(hu: NDArray, coarse: NDArray, fine: NDArray, rng: np.random.Generato
     fine[T.BONE_MARROW], coarse[T.BONE_MARROW] = rng.uniform(20, 70), 40
     fine[T.BONE_CORTEX] = 90
     fine[T.LUNG], coarse[T.LUNG] = rng.uniform(10, 30), rng.uniform(10, 40)
-    fine[T.BOWEL_FAECES], coarse[T.BOWEL_FAECES] = rng.uniform(30, 140), 30
+    fine[T.BOWEL_FAECES], coarse[T.BOWEL_FAECES] = rng.uniform(15, 80), 25
     coarse[T.BOWEL_FLUID] = rng.uniform(3, 16)
     coarse[T.BOWEL_CONTRAST] = 60
     fine[T.MUSCLE], coarse[T.MUSCLE] = rng.uniform(3, 12), rng.uniform(2, 8)

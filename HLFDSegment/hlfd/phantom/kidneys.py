@@ -164,8 +164,8 @@ def inner_fields(kidney: Kidney, rng: np.random.Generator) -> None:
     pelvis = rng.uniform(-0.8, 0.8) + (0.9 if rng.random() < 0.06 else 0)
     f["pelvis"] = fine + 0.6 * wave - pelvis
     cortex = rng.uniform(4.5, 8)
-    f["medulla"] = np.maximum(f["closed"] + cortex + 1.5 * wave, 0.25 - _noise(kidney, 12.0, rng)) + 0.0
-    dead = rng.choice([9.0, 0.6, 0.0], p=[0.45, 0.35, 0.2])  # threshold on unit noise: no, some, much necrosis
+    f["medulla"] = np.maximum(f["closed"] + cortex + 1.5 * wave, 0.25 - _noise(kidney, 12.0, rng))
+    dead = float(rng.choice([9.0, 0.6, 0.0], p=[0.45, 0.35, 0.2]))  # threshold on unit noise: no, some, much necrosis
     f["necrosis"] = np.maximum(f["tumor"] + rng.uniform(3, 7), dead - _noise(kidney, 15.0, rng))
     chalk = 2.3 if rng.random() < 0.15 else 9.0
     f["calcification"] = np.maximum(f["tumor"] + 1.5, chalk - _noise(kidney, 6.0, rng))
