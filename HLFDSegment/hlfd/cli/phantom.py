@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hlfd.cli.console import Console
 from hlfd.cli.signals import interrupt_at_once
@@ -54,7 +54,9 @@ def make_settings(args: argparse.Namespace) -> PhantomSettings:
 
     spacing = args.spacing[0] if len(args.spacing) == 1 else tuple(args.spacing)
     shape = tuple(args.shape) if args.shape else None
-    ranges = {name: tuple(getattr(args, name)) for name in ("tumor_mm", "cyst_mm") if getattr(args, name)}
+    ranges: dict[str, Any] = {
+        name: tuple(getattr(args, name)) for name in ("tumor_mm", "cyst_mm") if getattr(args, name)
+    }
     anatomy = AnatomySettings(spacing_mm=spacing, shape=shape, tumors=args.tumors, cysts=args.cysts, **ranges)
     return PhantomSettings(anatomy, AcquisitionSettings(phase=args.phase, noise=args.noise))
 

@@ -13,6 +13,7 @@ from hlfd.errors import UsageError
 from hlfd.events import CancelToken
 from hlfd.words import duration, number
 
+_SHOWN_LESIONS = 12
 OUTPUT_FORMATS = ("nii.gz", "seg.nrrd", "nrrd", "mha", "nii")
 
 
@@ -75,10 +76,12 @@ def summary(done: SegmentedCase) -> list[str]:
     result = done.result
     found = [f"{s.name} {number(s.volume_ml)} ml" for s in result.structures if s.voxels]
     lines = [", ".join(found) or "Nothing was found."]
-    for lesion in result.lesions:
+    for lesion in result.lesions[:_SHOWN_LESIONS]:
         where = f", {lesion.side}" if lesion.side else ""
         size = f"{number(lesion.volume_ml)} ml, {number(lesion.axial_long_mm)} x {number(lesion.axial_short_mm)} mm"
         lines.append(f"  {lesion.number}. {lesion.name}{where}: {size}")
+    if len(result.lesions) > _SHOWN_LESIONS:
+        lines.append(f"  and {len(result.lesions) - _SHOWN_LESIONS} smaller ones")
     if result.demonstration:
         lines.append(done.notice)
     lines.append(f"Wrote {done.case.target} in {duration(result.timing['total'])} ({result.backend}, {result.device}).")
