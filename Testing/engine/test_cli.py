@@ -184,7 +184,7 @@ def test_demo_writes_ct_segmentation_pictures_and_report(hlfd, ct, tmp_path):
     code, out, _ = hlfd("demo", "--input", ct, "--out", tmp_path / "demo", "--model", "exact")
     assert code == 0
     names = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert {"segmentation.seg.nrrd", "report.html", "measurements.csv", "axial.png"} <= names
+    assert {"ct.nii.gz", "segmentation.seg.nrrd", "report.html", "measurements.csv", "axial.png"} <= names
     assert not any(name.startswith(".") for name in names)
     assert "report.html" in out
 

@@ -15,6 +15,7 @@ from hlfd.cli.signals import interrupt_at_once
 from hlfd.cli.single import CaseRunner, SegmentedCase, make_folder
 from hlfd.errors import MissingInputError, OutputError, UsageError
 from hlfd.events import CancelToken
+from hlfd.io import write_volume
 from hlfd.words import number
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
     runner = CaseRunner(settings, None, None, console, cancel)
     case = Case(case_name(sample.image), sample.image, args.out / "segmentation.seg.nrrd")
     done = runner.run(case, None)
+    if args.input is not None:
+        write_volume(done.volume, args.out / "ct.nii.gz")  # so that the folder holds all that is needed to look at it
     agreement = _agreement(sample, done) if sample.truth else None
     done = runner.report(done, args.out, agreement)
     for line in summary(done):
         console.say(line)
-    console.say(f"CT: {sample.image}")
+    console.say(f"CT: {args.out / 'ct.nii.gz'}")
     values = agreement.groups if agreement else {}
     if values:
         dice = ", ".join(f"{name.replace('_', ' ')} {number(v['dice'], 3)}" for name, v in values.items())
