@@ -33,8 +33,8 @@ DEFAULT_SIZE = 900
 WINDOW_LEVEL = (400.0, 40.0)
 PLANES = ("Axial", "Coronal", "Sagittal")
 _MARGIN = 1.06
-_FILL, _LESION_FILL, _ORGAN_3D = 0.20, 0.32, 0.55
-_WALL_MM, _WALL_OPACITY = 5.0, 0.6
+_FILL, _LESION_FILL, _ORGAN_3D = 0.26, 0.32, 0.65
+_WALL_MM, _WALL_OPACITY = 5.0, 0.4
 _BACKGROUND_3D = (0.06, 0.07, 0.10)
 _MAX_EXTENT_MM = np.array([520.0, 520.0, 420.0])
 
@@ -199,7 +199,8 @@ def _legend(label_map: LabelMap) -> list[tuple[str, tuple[float, float, float]]]
 def _through(target: Target) -> str:
     if target.kind == "image":
         return ", through the middle of the image: nothing was segmented"
-    return f" through the largest {target.name} ({target.volume_ml:.1f} ml)"
+    which = "largest " if target.kind == "lesion" else ""
+    return f" through the {which}{target.name} ({target.volume_ml:.1f} ml)"
 
 
 def _rounded(point: np.ndarray) -> tuple[float, float, float]:
