@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from hlfd import __version__
 from hlfd.cli.console import Console
@@ -30,6 +30,9 @@ DONE, SOME_FAILED, USER_ERROR, INTERNAL_ERROR, CANCELLED = 0, 1, 2, 3, 130
 
 class _Parser(argparse.ArgumentParser):
     """A parser that raises ``UsageError`` instead of leaving the process, so that ``--json`` covers it too."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **options)  # "--js" would not be seen as --json
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See: {self.prog} --help.")
