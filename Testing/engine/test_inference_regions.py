@@ -21,7 +21,7 @@ def kidneys(make):
 
 
 def test_each_kidney_gets_its_region_with_the_margin(kidneys):
-    left, right = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10))
+    left, right = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10)).boxes
     assert left.low == pytest.approx((40, 45, 55), abs=4)
     assert left.high == pytest.approx((160, 115, 125), abs=4)
     assert right.low[2] == pytest.approx(175, abs=4)
@@ -32,12 +32,12 @@ def test_other_organs_small_parts_and_parts_before_the_spine_are_no_region(make)
     labels[make.ellipsoid(SHAPE, (3, 3, 3), (230, 100, 150), (50, 40, 40))] = 2
     labels[make.ellipsoid(SHAPE, (3, 3, 3), (90, 80, 100), (10, 10, 10))] = 1
     labels[make.ellipsoid(SHAPE, (3, 3, 3), (148, 120, 100), (20, 20, 30))] = 1
-    assert find_regions(labels, GRID, CLASSES, MIDLINE, RegionRules()) == []
+    assert find_regions(labels, GRID, CLASSES, MIDLINE, RegionRules()).boxes == []
 
 
 def test_a_horseshoe_across_the_midline_is_one_region(kidneys, make):
     kidneys[make.ellipsoid(SHAPE, (3, 3, 3), (150, 80, 70), (80, 12, 12))] = 1
-    regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10))
+    regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10)).boxes
     assert len(regions) == 1
     assert regions[0].low[2] < 60
     assert regions[0].high[2] > 240
@@ -45,19 +45,31 @@ def test_a_horseshoe_across_the_midline_is_one_region(kidneys, make):
 
 def test_two_parts_of_one_kidney_are_in_one_region(kidneys):
     kidneys[36:40] = 0  # cut by a mass that the locator missed
-    left, _right = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules())
+    left, _right = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules()).boxes
     assert left.low[0] < 50
     assert left.high[0] > 150
 
 
 def test_an_organ_without_sides_gets_its_largest_component(kidneys):
-    regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(sided=False))
+    regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(sided=False)).boxes
     assert len(regions) == 1
 
 
 def test_an_unknown_organ_is_a_model_error(kidneys):
     with pytest.raises(ModelError, match="spleen"):
         find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(organs=("spleen",)))
+
+
+def test_what_lies_far_from_the_located_organ_is_outside_of_its_support(kidneys):
+    found = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(support_mm=12))
+    fine = Grid((0.75, 0.75, 0.75), (1.5, 1.5, 1.5), (140, 120, 200))
+    outside = found.outside(fine)
+    z, y, x = np.argwhere(~outside).T
+    assert outside[66, 53, 100]  # between the kidneys
+    assert not outside[66, 53, 60]
+    assert x.min() * 1.5 == pytest.approx(90 - 25 - 12, abs=5)
+    assert z.max() * 1.5 == pytest.approx(100 + 50 + 12, abs=5)
+    assert y.min() * 1.5 == pytest.approx(80 - 25 - 12, abs=5)
 
 
 LABELS = ("left kidney", "kidney tumor", "kidney cyst", "right kidney")

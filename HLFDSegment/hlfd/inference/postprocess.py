@@ -41,15 +41,22 @@ def relabel(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDArra
 
 
 def clean_region(
-    logits: NDArray[np.float32], labels: NDArray[np.uint8], grid: Grid, roles: Roles, rules: RegionRules, midline: float
+    logits: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    grid: Grid,
+    roles: Roles,
+    rules: RegionRules,
+    midline: float,
+    outside: NDArray[np.bool_] | None = None,
 ) -> float:
     """Drop what is no plausible organ, fill holes, and return the plane (mm of the frame's x) between the sides.
 
     Kept are the largest component per side that holds at least 1 ml of organ, and the tumours and cysts that touch it.
-    ``logits`` (classes, z, y, x) and ``labels`` (z, y, x) are changed in place.
+    ``logits`` (classes, z, y, x) and ``labels`` (z, y, x) are changed in place; nothing is kept ``outside``.
     """
-    foreground = labels > 0
-    low, high = index_box(foreground)
+    if outside is not None:
+        relabel(logits, labels, outside & (labels > 0), 0)
+    low, high = index_box(labels > 0)
     if low == high:
         return midline
     crop = box_slices([max(0, a - 1) for a in low], [b + 1 for b in high])

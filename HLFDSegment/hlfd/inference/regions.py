@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hlfd.errors import ModelError
 from hlfd.models.package import ModelPackage
-from hlfd.preprocess.components import Part, ball_opening, components
+from hlfd.preprocess.components import Part, ball_opening, components, dilate
 from hlfd.preprocess.grid import Box, Grid, merge_boxes
 
 SIDES = ("left", "right")
@@ -39,6 +39,8 @@ class RegionRules:
     """A component centred nearer to the midline is no organ of one side, unless it reaches across."""
     opening: int = 1
     """Radius in voxels of the opening that parts an organ from what it touches, in both passes."""
+    support_mm: float = 16.0
+    """Refined voxels farther than this from what the locator found are dropped."""
     keep_ml: float = 5.0
     """Smaller refined components are dropped."""
     hole_ml: float = 0.5
@@ -90,24 +92,48 @@ def choose_parts(parts: tuple[Part, ...], grid: Grid, midline: float, rules: Reg
     return chosen
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the locator found: boxes to refine (mm of the frame), and where the organ may be on the locator's grid."""
+
+    boxes: list[Box]
+    support: NDArray[np.bool_]
+    grid: Grid
+
+    def outside(self, grid: Grid) -> NDArray[np.bool_]:
+        """Return which voxels of ``grid`` lie outside of the support (nearest voxel of the locator's grid)."""
+        places = []
+        for start, step, count, o, s, n in zip(
+            grid.start, grid.spacing, grid.shape, self.grid.start, self.grid.spacing, self.grid.shape, strict=True
+        ):
+            index = np.floor((start + step * np.arange(count) - o) / s + 0.5)
+            places.append(np.clip(index, 0, n - 1).astype(np.intp))
+        return ~self.support[np.ix_(*places)]
+
+
 def find_regions(
     labels: NDArray[np.uint8], grid: Grid, classes: tuple[str, ...], midline: float, rules: RegionRules
-) -> list[Box]:
-    """Return the boxes (mm of the frame) to refine; none when the locator's ``labels`` hold no plausible organ."""
+) -> Found:
+    """Return the regions to refine; none when the locator's ``labels`` hold no plausible organ."""
     mask = np.isin(labels, _indices(classes, rules.organs))
     found = components(ball_opening(mask, rules.opening), touching=False)
-    chosen = choose_parts(found.parts, grid, midline, rules, rules.min_ml)
-    boxes = [grid.box(part.low, part.high).grown(rules.margin_mm) for part in chosen]
-    return merge_boxes([_grown_by_neighbours(box, found.parts, grid, rules) for box in boxes])
+    boxes, taken = [], set()
+    for part in choose_parts(found.parts, grid, midline, rules, rules.min_ml):
+        box = grid.box(part.low, part.high).grown(rules.margin_mm)
+        near = _neighbours(box, found.parts, grid)
+        taken |= {part.label, *(other.label for other in near)}
+        for other in near:
+            box = box.union(grid.box(other.low, other.high).grown(rules.margin_mm))
+        boxes.append(box)
+    support = np.isin(found.labels, sorted(taken))
+    if taken:
+        support = dilate(support, round(rules.support_mm / min(grid.spacing)))
+    return Found(merge_boxes(boxes), support, grid)
 
 
-def _grown_by_neighbours(box: Box, parts: tuple[Part, ...], grid: Grid, rules: RegionRules) -> Box:
-    """Enlarge a region by components of 1 ml or more that reach into it: parts of one organ cut by a mass."""
-    for part in parts:
-        extent = grid.box(part.low, part.high)
-        if part.voxels * grid.voxel_ml >= 1.0 and box.touches(extent):
-            box = box.union(extent.grown(rules.margin_mm))
-    return box
+def _neighbours(box: Box, parts: tuple[Part, ...], grid: Grid) -> list[Part]:
+    """Return the components of 1 ml or more that reach into a region: parts of one organ cut by a mass."""
+    return [p for p in parts if p.voxels * grid.voxel_ml >= 1.0 and box.touches(grid.box(p.low, p.high))]
 
 
 def _indices(classes: tuple[str, ...], names: tuple[str, ...]) -> list[int]:

@@ -15,7 +15,7 @@ from hlfd.inference.backends import choose_backend, cpu_threads, load_backend
 from hlfd.inference.export import Values, crop_to_foreground, export_labels
 from hlfd.inference.measure import Image, find_lesions, measure_structure
 from hlfd.inference.postprocess import argmax_labels, clean_region
-from hlfd.inference.regions import RegionRules, find_regions, side_of
+from hlfd.inference.regions import Found, RegionRules, find_regions, side_of
 from hlfd.inference.result import Lesion, SegmentationResult, Structure
 from hlfd.inference.roles import make_roles
 from hlfd.inference.tiling import Backend, predict
@@ -37,6 +37,7 @@ class _Run:
     cancel: CancelToken | None
     timing: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    done: float = 0.0
     _last: tuple[str, float] | None = None
     _start: float = field(default_factory=time.perf_counter)
 
@@ -57,6 +58,7 @@ class _Run:
 
     def progress(self, done: float, total: float) -> None:
         """Report ``done`` of ``total`` parts of the whole run."""
+        self.done = done
         elapsed = time.perf_counter() - self._start
         self.on_event(Progress(done, total, elapsed / done * (total - done) if done else None))
 
@@ -113,10 +115,10 @@ class Segmenter:
         if not body.found:
             run.warn("No body was found in the image; all of it was searched.")
         run.progress(0.05, 1)
-        boxes, mode = self._regions(frame, body, run)
+        boxes, found = self._regions(frame, body, run)
         labels = np.zeros(volume.shape, np.uint8)
         seen = view.orientation.view(labels)
-        exported = [self._refine(frame, box, body, seen, (n, len(boxes)), run) for n, box in enumerate(boxes)]
+        exported = [self._refine(frame, box, body, found, seen, run) for box in boxes]
         run.stage("measure")
         structures, lesions = self._measure(view, frame, seen, exported, body)
         run.close()
@@ -131,31 +133,31 @@ class Segmenter:
             demonstration=self.package.demonstration,
             device=self.device,
             backend=self.backend,
-            mode=mode,
+            mode="box" if found is None else "roi",
             timing=run.timing,
             warnings=tuple(run.warnings),
             regions=tuple(_ras_box(frame, box) for box in boxes),
         )
 
-    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> tuple[list[Box], str]:
-        """Return the boxes to refine and the mode really used."""
+    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> tuple[list[Box], Found | None]:
+        """Return the boxes to refine and what the locator found, None where the whole body is refined."""
         locator = self.package.locator
         if self.settings.mode == "box" or locator is None:
-            return [body.box], "box"
+            return [body.box], None
         run.stage("locate")
         grid = grid_over(body.box, locator.spacing_mm, locator.divisor)
         logits = self._predict(locator, frame.sample(grid), run)
-        found = argmax_labels(logits)
-        boxes = find_regions(found, grid, locator.classes, body.midline, self.rules)
+        found = find_regions(argmax_labels(logits), grid, locator.classes, body.midline, self.rules)
         run.progress(0.3, 1)
-        if boxes:
-            return [box.clipped(body.box.grown(self.rules.margin_mm).clipped(frame.box)) for box in boxes], "roi"
+        if found.boxes:
+            limits = body.box.grown(self.rules.margin_mm).clipped(frame.box)
+            return [box.clipped(limits) for box in found.boxes], found
         organs = " or ".join(self.rules.organs)
         if self.settings.mode == "roi":
             run.warn(f"No {organs} was found; the result is empty. Mode box searches the whole body.")
-            return [], "roi"
+            return [], found
         run.warn(f"No {organs} was found at low resolution, so the whole body was searched; check the result.")
-        return [body.box], "box"
+        return [body.box], None
 
     def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: _Run) -> NDArray[np.float32]:
         """Run a network; when the GPU has no memory left, with smaller tiles, in the end on the CPU."""
@@ -179,8 +181,8 @@ class Segmenter:
         frame: AlignedFrame | ObliqueFrame,
         box: Box,
         body: Body,
+        found: Found | None,
         out: NDArray[np.uint8],
-        count: tuple[int, int],
         run: _Run,
     ) -> _Exported:
         """Refine one region and write its labels into the canonical array ``out``."""
@@ -188,16 +190,17 @@ class Segmenter:
         entry = self.package.refiner
         exact, padded = grid_over(box, entry.spacing_mm), grid_over(box, entry.spacing_mm, entry.divisor)
         logits = self._predict(entry, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), exact.shape))]
-        run.progress(0.3 + 0.6 * (count[0] + 0.6) / count[1], 1)
         run.stage("postprocess")
         labels = argmax_labels(logits)
-        plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline)
+        outside = None if found is None else found.outside(exact)
+        plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline, outside)
         run.stage("export")
         if not labels.any():
             return _Exported(box, plane, [0, 0, 0], [0, 0, 0])
         values = Values(np.array(self.roles.left, np.uint8), np.array(self.roles.right, np.uint8), plane)
         low, high = export_labels(*crop_to_foreground(logits, exact, labels), frame, values, out)
-        run.progress(0.3 + 0.6 * (count[0] + 1) / count[1], 1)
+        share = 1 if found is None else len(found.boxes)
+        run.progress(run.done + 0.65 / share, 1)
         return _Exported(box, plane, low, high)
 
     def _measure(
