@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that raises ``UsageError`` instead of leaving the process, so that ``--json`` covers it too."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **options)  # "--js" would not be seen as --json
+        super().__init__(*args, **{**options, "allow_abbrev": False})  # "--js" would not be seen as --json
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See: {self.prog} --help.")
