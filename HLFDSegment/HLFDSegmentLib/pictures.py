@@ -20,10 +20,11 @@ import slicer
 
 from hlfd.errors import HlfdError, InputError, OutputError
 from hlfd.labels import Label
-from hlfd.volume import LabelMap, Volume
+from hlfd.volume import LabelMap
 from HLFDSegmentLib.annotation import Annotator, direction_letter
 from HLFDSegmentLib.graphics import prepare_rendering
 from HLFDSegmentLib.headless import HeadlessScene
+from HLFDSegmentLib.label_arrays import cropped, values_in
 from HLFDSegmentLib.offscreen import SliceView, ThreeDView, write_png
 from HLFDSegmentLib.segmentations import add_closed_surfaces, label_map_from_segmentation, segmentation_from_label_map
 from HLFDSegmentLib.targets import Box, Target, body_box, choose_target, is_lesion, structures_box
@@ -53,13 +54,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Scene:
-    """What the pictures are made of: scene and logic passed in, the two nodes, and their contents in world RAS."""
+    """What the pictures are made of: scene and logic passed in, the two nodes, and the labels cut out in RAS."""
 
     scene: slicer.vtkMRMLScene
     application_logic: slicer.vtkMRMLApplicationLogic
     volume_node: slicer.vtkMRMLScalarVolumeNode
     segmentation_node: slicer.vtkMRMLSegmentationNode
-    volume: Volume
     label_map: LabelMap
 
 
@@ -80,8 +80,8 @@ def take_pictures(
     volume = volume_from_node(volume_node, copy=False, world=True)
     label_map = label_map_from_segmentation(segmentation_node, volume_node)
     label_map = LabelMap(label_map.array, volume.affine, label_map.labels)
-    content = Scene(scene, application_logic, volume_node, segmentation_node, volume, label_map)
-    target, body = choose_target(label_map), body_box(volume)
+    content = Scene(scene, application_logic, volume_node, segmentation_node, cropped(label_map))
+    target, body = _target(label_map, content.label_map), body_box(volume)
     _style(content)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,9 +129,13 @@ def _style(content: Scene) -> None:
         display.SetSegmentOpacity3D(segment_id, _ORGAN_3D if glassy and not lesion else 1.0)
 
 
+def _target(whole: LabelMap, cut: LabelMap) -> Target:
+    return choose_target(cut if values_in(cut.array) else whole)  # the middle of the image is that of the whole one
+
+
 def _present(label_map: LabelMap) -> list[Label]:
-    counts = np.bincount(label_map.array.ravel(), minlength=256)
-    return [label for label in label_map.labels if counts[label.value]]
+    values = values_in(label_map.array)
+    return [label for label in label_map.labels if label.value in values]
 
 
 def _frame(target: Target, body: Box) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_nump
 from hlfd.errors import GeometryError, InputError, OutputError
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_RIGHT, Label
 from hlfd.volume import LabelMap
+from HLFDSegmentLib.label_arrays import crop_to_labels, values_in
 from HLFDSegmentLib.nodes import place_beside, remove_nodes
 from HLFDSegmentLib.terminology import LABEL_TAG, describe_segment, label_of_segment, segment_tag
 from HLFDSegmentLib.volumes import array_to_matrix, matrix_to_array, node_affine
@@ -139,8 +140,9 @@ def _fill(
     always: tuple[str, ...],
 ) -> None:
     segmentation = node.GetSegmentation()
-    present = np.flatnonzero(np.bincount(label_map.array.ravel(), minlength=256))
-    image = _oriented_image(*_cropped(label_map.array, _affine_in(node, volume_node)))
+    cropped, start = crop_to_labels(label_map.array)
+    present = values_in(cropped)
+    image = _oriented_image(cropped, _affine_in(node, volume_node), start)
     if not node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole()):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     earlier = _earlier_segments(segmentation)
@@ -222,17 +224,6 @@ def _affine_in(
             f'"{segmentation_node.GetName()}" is under a non-linear transform.', "Harden or remove the transform."
         )
     return matrix_to_array(between) @ own
-
-
-def _cropped(array: NDArray[np.uint8], affine: NDArray) -> tuple[NDArray[np.uint8], NDArray, tuple[int, int, int]]:
-    """Return the array cut to its foreground, the affine, and the (k, j, i) index where the cut begins."""
-    slices = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        hit = np.flatnonzero(array.any(axis=others))
-        slices.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 1))
-    k, j, i = (part.start for part in slices)
-    return array[tuple(slices)], affine, (k, j, i)
 
 
 def _oriented_image(
