@@ -171,3 +171,20 @@ def test_an_anisotropic_grid_is_the_same_kind_of_body():
 def test_settings_that_make_no_sense_are_named(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+def test_stones_liver_lesions_and_a_subtype_appear_when_asked_for():
+    asked = small(spacing_mm=3.0, shape=(70, 90, 110), centre_z=10.0, stones=6, liver_lesions=4)
+    tissue = build_anatomy(small(**{**vars(asked), "tumors": 2, "subtype": "papillary"}), seed=11).tissue.numpy()
+    assert (tissue == Tissue.STONE).any()
+    assert np.isin(tissue, [Tissue.LIVER_METASTASIS, Tissue.LIVER_HCC]).any()
+    assert (tissue == Tissue.TUMOR_PAPILLARY).any()
+    assert not np.isin(tissue, [Tissue.TUMOR_CLEAR_CELL, Tissue.TUMOR_CHROMOPHOBE]).any()
+
+
+def test_metal_throws_streaks_over_its_slices_only():
+    tissue = torch.full((6, 60, 60), int(Tissue.MUSCLE), dtype=torch.uint8)
+    tissue[2:4, 28:32, 28:32] = int(Tissue.METAL)
+    settings = AcquisitionSettings(phase="native", noise=0.0, slice_mm=0.5)
+    spread = render(tissue, 1.5, 5, settings)[:, 40:, :].std(dim=(1, 2))
+    assert spread[2:4].min() > 2 * spread[[0, 5]].max()

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hlfd.config import look_up
 from hlfd.errors import ConfigError
+from hlfd.phantom.artefacts import add_metal_streaks
 from hlfd.phantom.intensity import PHASES, Patient, draw_patient
 
 
@@ -108,6 +109,7 @@ def render(
     if scan.streaks > 1:
         bands = torch.randn(_cells(tissue.shape, spacing, (6.0, 4.0, 150.0)), generator=generator).to(device)
         image += scan.streaks * _stretch(bands, tissue.shape)
+    add_metal_streaks(image, tissue, spacing, rng)
     return image.clamp_(-1024, 3071)
 
 

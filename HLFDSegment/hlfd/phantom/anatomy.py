@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from hlfd.errors import ConfigError
-from hlfd.phantom.body import Frame, draw_frame, paint_body
+from hlfd.phantom.body import paint_body
 from hlfd.phantom.bowel import paint_bowel
 from hlfd.phantom.canvas import Canvas, Grid
 from hlfd.phantom.extras import paint_extras
+from hlfd.phantom.frame import Frame, draw_frame
 from hlfd.phantom.kidneys import (
     SUBTYPES,
     Kidney,
@@ -53,6 +54,8 @@ class AnatomySettings:
     """Range of their diameters."""
     stones: int | None = None
     """Number of kidney stones."""
+    liver_lesions: int | None = None
+    """Number of metastases and hepatocellular carcinomas."""
     missing_kidney: str | None = None
     """``left``, ``right`` or ``none``."""
     shift_mm: float | None = None
@@ -97,7 +100,7 @@ def build_anatomy(settings: AnatomySettings, seed: int, kits: LabelMap | None = 
     kidneys = _place(settings, frame, kits, rng)
     canvas = Canvas(_grid(settings, frame, rng), rng, rng.uniform(2.0, 5.0), device)
     paint_body(canvas, frame)
-    paint_organs(canvas, frame)
+    paint_organs(canvas, frame, settings.liver_lesions)
     touching = [rng.random() < 0.45 for _ in kidneys]
     poles = [kidney.pole for kidney, touch in zip(kidneys, touching, strict=True) if touch]
     paint_bowel(canvas, frame, poles)

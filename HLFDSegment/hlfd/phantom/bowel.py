@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import FAR, Canvas
 from hlfd.phantom.fields import capsule
+from hlfd.phantom.frame import Frame
 from hlfd.phantom.tissues import T
 
 ROOM = (T.FAT_VISCERAL, T.MESENTERIC_VESSEL, T.FAT_PERIRENAL)
@@ -30,7 +30,13 @@ class Loop:
 def paint_bowel(canvas: Canvas, frame: Frame, poles: list[NDArray[np.float64]]) -> None:
     """Paint colon, duodenum and small bowel; ``poles`` are points (mm) that some loops must touch."""
     rng = canvas.rng
-    loops = [*_colon(frame, rng), _duodenum(frame, rng), *_small(frame, rng), *_at_poles(poles, rng)]
+    contrast = 1.0 if rng.random() < 0.22 else 0.0  # whether the patient drank contrast
+    loops = [
+        *_colon(frame, rng, contrast),
+        _duodenum(frame, rng, contrast),
+        *_small(frame, rng, contrast),
+        *_at_poles(poles, rng),
+    ]
     field = torch.full(canvas.nodes.shape, FAR, device=canvas.device)
     content = torch.zeros(canvas.nodes.shape, device=canvas.device)
     for loop in loops:
@@ -103,7 +109,7 @@ def _contents(n: int, weights: list[float], rng: np.random.Generator) -> NDArray
     return np.array(out[:n])
 
 
-def _colon(frame: Frame, rng: np.random.Generator) -> list[Loop]:
+def _colon(frame: Frame, rng: np.random.Generator, contrast: float) -> list[Loop]:
     s, w = frame.scale, frame.half_width - frame.muscle
     sag, top = rng.uniform(-80, 10), frame.front - frame.muscle
     j = lambda a=10.0: rng.uniform(-a, a)  # noqa: E731
@@ -131,24 +137,23 @@ def _colon(frame: Frame, rng: np.random.Generator) -> list[Loop]:
     n = len(points)
     size = np.interp(np.linspace(0, 1, n), [0, 0.3, 0.6, 0.8, 1], [27, 24, 19, 15, 15]) * rng.uniform(0.7, 1.2) * s
     wave = 1 + 0.18 * np.sign(np.sin(np.arange(n) * rng.uniform(1.6, 2.6))) + rng.normal(0, 0.07, n)
-    return [Loop(points, size * wave, _contents(n, [0.12, 0.16, 0.3, 0.05, 0.4], rng))]
+    return [Loop(points, size * wave, _contents(n, [0.12, 0.16, 0.3, 0.15 * contrast, 0.4], rng))]
 
 
-def _duodenum(frame: Frame, rng: np.random.Generator) -> Loop:
+def _duodenum(frame: Frame, rng: np.random.Generator, contrast: float) -> Loop:
     s = frame.scale
     path = [(28, 54, 8), (46, 34, 0), (46, 22, -30), (30, 26, -52), (0, 42, -50), (-28, 34, -34), (-40, 44, -26)]
     points = _smooth([tuple((np.array(p) + rng.uniform(-5, 5, 3)) * s) for p in path], 10.0)
     radii = rng.uniform(9, 14) * s * rng.uniform(0.85, 1.15, len(points))
-    return Loop(points, radii, _contents(len(points), [0.45, 0.35, 0.08, 0.12, 0], rng))
+    return Loop(points, radii, _contents(len(points), [0.45, 0.35, 0.08, 0.3 * contrast, 0], rng))
 
 
-def _small(frame: Frame, rng: np.random.Generator) -> list[Loop]:
+def _small(frame: Frame, rng: np.random.Generator, contrast: float) -> list[Loop]:
     s, w, top = frame.scale, frame.half_width - frame.muscle, frame.front - frame.muscle
     low = np.array([-0.66 * w, 5.0, -190 * s])
     high = np.array([0.64 * w, top - 18, 10 * s])
     roof = high + np.array([0, 0, 15])
-    contrast = rng.random() < 0.2
-    weights = [0.45, 0.35, 0.08, 0.6 if contrast else 0.0, 0.03]
+    weights = [0.45, 0.35, 0.08, 0.6 * contrast, 0.03]
     loops = []
     for _ in range(int(rng.integers(14, 42) * (1 - 0.4 * min(frame.fat_front / 45, 1)))):
         start = rng.uniform(low, high)

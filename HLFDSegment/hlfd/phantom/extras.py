@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import Canvas
 from hlfd.phantom.fields import chain
+from hlfd.phantom.frame import Frame
 from hlfd.phantom.tissues import T
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import Box, Canvas, smooth_noise
 from hlfd.phantom.fields import chain
+from hlfd.phantom.frame import Frame
 from hlfd.phantom.shapes import SHAPE_MM, KidneyShape
 from hlfd.phantom.tissues import T
 
@@ -37,7 +37,7 @@ class Kidney:
     shape: KidneyShape
     shift: NDArray[np.float64]
     stretch: float
-    fields: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    fields: dict[str, NDArray[np.floating]] = field(default_factory=dict)
     tumor_kinds: NDArray[np.uint8] | None = None
     hilum: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     pole: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
@@ -167,6 +167,8 @@ def inner_fields(kidney: Kidney, rng: np.random.Generator) -> None:
     f["medulla"] = np.maximum(f["closed"] + cortex + 1.5 * wave, 0.25 - _noise(kidney, 12.0, rng))
     dead = float(rng.choice([9.0, 0.6, 0.0], p=[0.45, 0.35, 0.2]))  # threshold on unit noise: no, some, much necrosis
     f["necrosis"] = np.maximum(f["tumor"] + rng.uniform(3, 7), dead - _noise(kidney, 15.0, rng))
+    fatty = 0.3 if rng.random() < 0.05 else 9.0  # angiomyolipoma
+    f["fatty"] = np.maximum(f["tumor"] + 1.5, fatty - _noise(kidney, 10.0, rng))
     chalk = 2.3 if rng.random() < 0.15 else 9.0
     f["calcification"] = np.maximum(f["tumor"] + 1.5, chalk - _noise(kidney, 6.0, rng))
     f["septum"] = np.maximum(f["complex"], np.minimum(np.abs(_noise(kidney, 14.0, rng)) - 0.10, 0.9 + f["complex"]) * 4)
@@ -221,6 +223,7 @@ def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
         "medulla",
         "tumor",
         "necrosis",
+        "fatty",
         "calcification",
         "cyst",
         "complex",
@@ -265,6 +268,7 @@ def _paint_tumor(canvas: Canvas, kidney: Kidney, box: Box, f: dict[str, torch.Te
     canvas.fill(rest, T(int(kinds[0])), box)
     masses = tuple(SUBTYPES.values())
     canvas.fill(f["necrosis"] < 0, T.TUMOR_NECROSIS, box, over=masses)
+    canvas.fill(f["fatty"] < 0, T.ANGIOMYOLIPOMA_FAT, box, over=masses)
     canvas.fill(f["calcification"] < 0, T.TUMOR_CALCIFICATION, box, over=masses)
 
 

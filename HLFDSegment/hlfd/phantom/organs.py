@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hlfd.phantom.body import Frame
 from hlfd.phantom.canvas import Canvas, Layer
 from hlfd.phantom.fields import chain, ellipsoid, smooth_union
+from hlfd.phantom.frame import Frame
 from hlfd.phantom.tissues import T
 
 SOFT = (T.FAT_VISCERAL, T.MESENTERIC_VESSEL)
 
 
-def paint_organs(canvas: Canvas, frame: Frame) -> None:
+def paint_organs(canvas: Canvas, frame: Frame, liver_lesions: int | None = None) -> None:
     """Paint the upper abdominal organs, the great vessels and the pelvic organs."""
     _mesentery(canvas, frame)
-    _liver(canvas, frame)
+    _liver(canvas, frame, liver_lesions)
     _spleen(canvas, frame)
     _pancreas(canvas, frame)
     _stomach(canvas, frame)
@@ -33,7 +33,7 @@ def _mesentery(canvas: Canvas, frame: Frame) -> None:
     canvas.paint(torch.maximum(vessels, inside), T.MESENTERIC_VESSEL, over=(T.FAT_VISCERAL,))
 
 
-def _liver(canvas: Canvas, frame: Frame) -> None:
+def _liver(canvas: Canvas, frame: Frame, lesions: int | None) -> None:
     rng, at, s = canvas.rng, canvas.coordinates(), frame.scale
     x, y, z = at
     low = rng.uniform(-55, 40) * s  # lower tip of the right lobe
@@ -63,20 +63,28 @@ def _liver(canvas: Canvas, frame: Frame) -> None:
     canvas.paint(liver, T.LIVER, over=SOFT)
     tree = torch.sqrt(canvas.noise(38.0) ** 2 + canvas.noise(38.0) ** 2) - rng.uniform(0.07, 0.15)
     canvas.paint(torch.maximum(tree, liver + 7), T.LIVER_VESSEL, over=(T.LIVER,))
-    for _ in range(rng.poisson(1.5) if rng.random() < 0.3 else 0):
-        kind = T.LIVER_METASTASIS if rng.random() < 0.7 else T.LIVER_HCC
-        centre = (rng.uniform(0, 110) * s, rng.uniform(-40, 80) * s, low + rng.uniform(10, 120) * s)
-        radius = rng.uniform(4, 28)
-        box = canvas.box([c - radius for c in centre], [c + radius for c in centre])
-        if box:
-            lesion = ellipsoid(canvas.coordinates(box), centre, radius * rng.uniform(0.75, 1.25, 3))
-            canvas.paint(lesion + 0.1 * radius * canvas.noise(14.0, box), kind, box, over=(T.LIVER, T.LIVER_VESSEL))
+    _liver_lesions(canvas, liver, lesions)
     if rng.random() < 0.8:
         base = (rng.uniform(38, 60) * s, rng.uniform(45, 70) * s, low + rng.uniform(5, 35) * s)
         fundus = (base[0] + rng.uniform(0, 25), base[1] + rng.uniform(0, 20), base[2] - rng.uniform(20, 45))
         r = rng.uniform(9, 19) * s
         gall = chain(at, [base, fundus], [0.6 * r, r])
         canvas.paint(torch.maximum(gall, frame.fields["abdomen"]), T.GALLBLADDER, over=(*SOFT, T.LIVER, T.LIVER_VESSEL))
+
+
+def _liver_lesions(canvas: Canvas, liver: torch.Tensor, lesions: int | None) -> None:
+    rng = canvas.rng
+    number = (1 + rng.poisson(1.5) if rng.random() < 0.3 else 0) if lesions is None else lesions
+    inside = torch.nonzero(liver < -4)
+    for _ in range(number if len(inside) else 0):
+        kind = T.LIVER_METASTASIS if rng.random() < 0.7 else T.LIVER_HCC
+        node = tuple(inside[int(rng.integers(len(inside)))].tolist())
+        centre = [float(axis.expand(liver.shape)[node]) for axis in canvas.coordinates()]
+        radius = rng.uniform(3, 26)
+        box = canvas.box([c - radius for c in centre], [c + radius for c in centre])
+        if box:
+            lesion = ellipsoid(canvas.coordinates(box), centre, radius * rng.uniform(0.75, 1.25, 3))
+            canvas.paint(lesion + 0.1 * radius * canvas.noise(14.0, box), kind, box, over=(T.LIVER, T.LIVER_VESSEL))
 
 
 def _spleen(canvas: Canvas, frame: Frame) -> None:
@@ -128,7 +136,7 @@ def _stomach(canvas: Canvas, frame: Frame) -> None:
     field = torch.maximum(field, frame.fields["abdomen"] + 1)
     over = (*SOFT, T.PANCREAS, T.LIVER, T.LIVER_VESSEL)
     layer = canvas.paint(field, T.STOMACH_WALL, over=over)
-    _fill_lumen(canvas, layer, rng.uniform(3.5, 8.0), rng.uniform(10, 80) * s, T.STOMACH_WALL)
+    _fill_lumen(canvas, layer, rng.uniform(2.5, 6.0), rng.uniform(10, 80) * s, T.STOMACH_WALL)
 
 
 def _fill_lumen(canvas: Canvas, layer: Layer, wall: float, level: float, over: T) -> None:
@@ -171,6 +179,12 @@ def _great_vessels(canvas: Canvas, frame: Frame) -> None:
         canvas.paint(artery, T.ARTERY, over=over)
         vein = [(p[0] - side * 2, p[1] - 11 * s, p[2]) for p in leg]
         canvas.paint(chain(at, [cava[-1], *vein], [0.7 * rv, 6.5 * s, 6.0 * s, 5.5 * s]), T.VEIN, over=over)
+    for _ in range(rng.poisson(3)):  # lymph nodes along the aorta
+        node = np.array([rng.uniform(-34, 34), front + rng.uniform(-4, 20), rng.uniform(split, 30)])
+        radii = rng.uniform(2.5, 7, 3)
+        box = canvas.box((node - radii).tolist(), (node + radii).tolist())
+        if box:
+            canvas.paint(ellipsoid(canvas.coordinates(box), node, radii), T.LYMPH_NODE, box, over=SOFT)
     superior = [(trunk[2][0], trunk[2][1], 12), (-4, front + 28, -10), (2, front + 36, -70), (14, front + 30, -110)]
     canvas.paint(chain(at, superior, [4, 3.6, 3, 2]), T.ARTERY, over=SOFT)
     portal = [(10, front + 34, -70), (8, front + 28, -5), (18, front + 22, 20), (48, 35, 58)]
