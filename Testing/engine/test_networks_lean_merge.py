@@ -1,0 +1,54 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hlfd.errors import ConfigError  # noqa: E402
+from hlfd.networks import MergeClasses, build_network, fold_batchnorm  # noqa: E402
+from hlfd.networks.lean_merge import LeanMerge  # noqa: E402
+
+GROUPS = [[0, 3, 4], [1], [2, 5]]
+
+
+@pytest.fixture(scope="module")
+def merged():
+    torch.manual_seed(0)
+    return fold_batchnorm(MergeClasses(build_network("s2d_unet", classes=6, widths=(4, 6)), GROUPS).eval())
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_adding_probabilities_equals_merging_after_the_head(merged, image):
+    torch.testing.assert_close(LeanMerge(merged, "logsumexp")(image), merged(image), atol=1e-5, rtol=1e-5)
+
+
+def test_the_maximum_gives_the_labels_of_the_trained_classes_merged(merged, image):
+    trained = merged.network(image)
+    expected = torch.stack([trained[:, group].amax(1) for group in GROUPS], 1)
+    torch.testing.assert_close(LeanMerge(merged, "max")(image), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_merged_network_is_left_as_it_was(merged, image):
+    before = merged(image)
+    LeanMerge(merged)
+    torch.testing.assert_close(merged(image), before)
+
+
+def test_other_networks_and_reductions_are_refused(merged):
+    with pytest.raises(ConfigError, match="median"):
+        LeanMerge(merged, "median")
+    other = MergeClasses(build_network("segresnet", classes=3, init_filters=8), [[0, 1], [2]])
+    with pytest.raises(ConfigError, match="s2d_unet"):
+        LeanMerge(other)
+
+
+def test_export_gives_the_same_logits(merged, image, tmp_path):
+    pytest.importorskip("openvino")
+    from hlfd.inference.backends import OpenvinoBackend
+    from hlfd.networks import export_openvino
+
+    lean = LeanMerge(merged).eval()
+    backend = OpenvinoBackend(export_openvino(lean, tmp_path / "lean.xml", half=False), 1)
+    torch.testing.assert_close(torch.from_numpy(backend.infer(image.numpy())), lean(image)[0], atol=1e-4, rtol=1e-4)
