@@ -1,9 +1,9 @@
 """Merging of classes before the head's upsampling: the same labels at a fraction of the time.
 
 A head that is a transposed convolution with kernel = stride computes, per coarse voxel, stride^3 logits of every
-trained class. Merging needs no neighbours, so it can be done there, on channels, and only the few merged classes go to
-the full grid. Measured with 13 trained and 4 merged classes on a CPU (OpenVINO, 96^3): 0.34 s after the head, 0.14 s before it
-with the maximum, as fast as a network trained with 4 classes.
+trained class. Merging needs no neighbours, so it can be done there, on channels, and only the few merged classes go
+to the full grid. Measured with 13 trained and 4 merged classes on a CPU (OpenVINO, 96^3): 0.34 s after the head,
+0.14 s before it with the maximum, as fast as a network trained with 4 classes.
 """
 
 from __future__ import annotations
