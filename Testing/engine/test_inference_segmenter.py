@@ -159,6 +159,13 @@ def test_in_roi_mode_an_absent_organ_gives_an_empty_result_with_a_warning(exact_
     assert "No kidney" in result.warnings[-1]
 
 
+def test_a_package_without_a_locator_searches_the_whole_body_and_says_so(exact_package, patient):
+    result = segment(patient[0], replace(exact_package, locator=None), replace(CPU, mode="roi"))
+    assert result.mode == "box"
+    assert "no locator" in result.warnings[-1]
+    assert result.label_map.array.any()
+
+
 def test_stages_and_progress_are_told_in_order(segmenter, patient):
     events = []
     segmenter.run(patient[0], events.append)

@@ -30,7 +30,7 @@ def bench_scan(on_event: OnEvent = ignore) -> Path:
     except ImportError as error:
         raise MissingDependencyError(
             f"The scan to measure on cannot be simulated: {error}.",
-            'Install "hlfd[train]", or name a scan with --input.',
+            'Install "hlfd[train]", or name a scan with --scan.',
         ) from error
     from hlfd.io import write_volume
 

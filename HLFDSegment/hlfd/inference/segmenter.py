@@ -143,6 +143,8 @@ class Segmenter:
         """Return the boxes to refine and what the locator found, None where the whole body is refined."""
         locator = self.package.locator
         if self.settings.mode == "box" or locator is None:
+            if self.settings.mode == "roi":
+                run.warn("This model has no locator, so the whole body was searched.")
             return [body.box], None
         run.stage("locate")
         grid = grid_over(body.box, locator.spacing_mm, locator.divisor)
