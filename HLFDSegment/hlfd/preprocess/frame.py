@@ -127,7 +127,7 @@ class ObliqueFrame:
             for out, step, n in zip(grid.spacing[::-1], self.volume.spacing[::-1], image.GetSize(), strict=True)
         ]
         if max(factors) > 1:
-            image = sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), factors)
+            image = sitk.BinShrink(image, factors)  # means rounded to whole HU: a float copy would double the memory
         result = sitk.Resample(image, *_sitk_grid(grid), AIR_HU, sitk.sitkFloat32)
         return np.clip(sitk.GetArrayFromImage(result), *CLIP_HU)
 
