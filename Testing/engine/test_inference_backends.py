@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from hlfd.config import SegmentSettings
-from hlfd.errors import DeviceError, GpuOutOfMemoryError, ModelError
+from hlfd.errors import DeviceError, GpuOutOfMemoryError, HlfdError, ModelError
 from hlfd.events import CancelToken
 from hlfd.inference.backends import OpenvinoBackend, choose_backend, load_backend
 from hlfd.inference.segmenter import Segmenter
 from hlfd.inference.tiling import predict, split
+from hlfd.preprocess.frame import make_frame
+from hlfd.preprocess.grid import Grid
+from hlfd.preprocess.orientation import canonical
 from hlfd.volume import Volume
 
 
@@ -44,6 +47,21 @@ def test_both_backends_give_the_same_labels_within_one_percent_of_the_boundary(r
     assert results[1].backend == "torch"
     assert first.any()
     assert np.count_nonzero(first != second) <= 0.01 * np.count_nonzero(boundary(first > 0))
+
+
+def test_both_backends_agree_on_the_shipped_model(patient):
+    from hlfd.models.registry import find
+
+    try:
+        entry = find("kidney").refiner
+    except HlfdError as error:
+        pytest.skip(f"no shipped model: {error}")
+    frame = make_frame(canonical(patient[0]))
+    hu = frame.sample(Grid((20.0, 30.0, 20.0), (entry.spacing_mm,) * 3, (64, 64, 64)))
+    first, second = (
+        predict(load_backend(entry, kind, "cpu", 2), entry, hu, 1000).argmax(0) for kind in ("openvino", "torch")
+    )
+    assert np.count_nonzero(first != second) <= 0.01 * np.count_nonzero(boundary(first > 0)) + 1
 
 
 def test_openvino_is_chosen_on_a_machine_without_cuda(random_package):
