@@ -51,6 +51,8 @@ class Scan:
     """Standard deviation in HU of horizontal beam-hardening bands."""
     sharpening: float
     """Strength of the overshoot at edges of a sharp kernel."""
+    voxel_share: float
+    """Sigma in voxels of further blur in plane: coarse voxels average over their extent."""
 
 
 def draw_scan(rng: np.random.Generator, settings: AcquisitionSettings | None = None) -> Scan:
@@ -72,6 +74,7 @@ def draw_scan(rng: np.random.Generator, settings: AcquisitionSettings | None = N
         rng.uniform(0, 6),
         12 * rng.uniform(0, 1) ** 4,
         max(0.0, rng.uniform(-0.8, 0.9)),
+        rng.uniform(0, 0.45) if s.blur_mm is None else 0.0,
     )
 
 
@@ -97,7 +100,13 @@ def render(
     image = _look_up(patient.hu, index)
     image += _look_up(patient.coarse, index) * _field(tissue.shape, spacing, 24.0, generator, device)
     image += _look_up(patient.fine, index) * _field(tissue.shape, spacing, 5.5, generator, device)
-    image = _blur(image, [_thickness(scan.slice_mm, spacing[0]), *(_gauss(scan.blur_mm, s) for s in spacing[1:])])
+    image = _blur(
+        image,
+        [
+            _thickness(scan.slice_mm, spacing[0]),
+            *(_gauss(float(np.hypot(scan.blur_mm, scan.voxel_share * s)), s) for s in spacing[1:]),
+        ],
+    )
     if scan.sharpening > 0:
         image += scan.sharpening * (image - _blur(image, [[1.0], *(_gauss(1.3, s) for s in spacing[1:])]))
     noise = torch.randn(tissue.shape, generator=generator).to(device)

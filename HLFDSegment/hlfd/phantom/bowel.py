@@ -73,10 +73,12 @@ def _fill(canvas: Canvas, field: torch.Tensor, content: torch.Tensor) -> None:
     canvas.fill(lumen & (kinds == FAECES), T.BOWEL_FAECES, box, over=wall)
     bubbles = canvas.sample(canvas.noise(5.0, box) + 0.7 * canvas.noise(7.7, box) + 0.4 * canvas.noise(20.0, box), box)
     canvas.fill((values < -3.5) & (bubbles > rng.uniform(1.0, 2.1)), T.BOWEL_GAS, box, over=(T.BOWEL_FAECES,))
-    level = canvas.sample(canvas.noise(50.0, box), box)
+    _, y, _ = canvas.coordinates(box)
+    level = canvas.sample(canvas.noise(50.0, box) + (y - y.mean()) / 45.0, box)  # gas rises to the front
     gas = (kinds == GAS) & lumen
     canvas.fill(gas & (level > -1.1), T.BOWEL_GAS, box, over=wall)
-    canvas.fill(gas, T.BOWEL_FLUID, box, over=wall)
+    rest = T.BOWEL_CONTRAST if bool((kinds == CONTRAST).any()) else T.BOWEL_FLUID
+    canvas.fill(gas, rest, box, over=wall)
 
 
 def _nearest(canvas: Canvas, content: torch.Tensor) -> torch.Tensor:
@@ -105,7 +107,7 @@ def _contents(n: int, weights: list[float], rng: np.random.Generator) -> NDArray
     """Return the content per piece; neighbours share it in runs."""
     out: list[int] = []
     while len(out) < n:
-        out += [int(rng.choice(5, p=np.array(weights) / sum(weights)))] * int(rng.integers(2, 7))
+        out += [int(rng.choice(5, p=np.array(weights) / sum(weights)))] * int(rng.integers(3, 11))
     return np.array(out[:n])
 
 

@@ -42,7 +42,7 @@ def _liver(canvas: Canvas, frame: Frame, lesions: int | None) -> None:
     point = np.array([frame.half_width * 0.62, 0.0, low])
     under = sum(float(n) * (c - p) for n, c, p in zip(normal, (x.clamp(min=15), y, z), point, strict=True))
     under = under + rng.uniform(0.0, 0.45) * (15 - x).clamp(min=0) + 5 * canvas.noise(45.0)
-    left_tip = -rng.uniform(15, 105) * s
+    left_tip = -rng.uniform(35, 112) * s
     thin = rng.uniform(0.45, 0.95)  # the left lobe thins out towards its tip
     left = torch.maximum(under + 4, 26 * s + thin * (8 - x).clamp(min=0) * 0.55 - y + 7 * canvas.noise(50.0))
     tip = (
