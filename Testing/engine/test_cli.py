@@ -196,3 +196,23 @@ def test_a_volume_that_is_no_ct_is_refused(hlfd, tmp_path, make_affine):
     assert code == 2
     assert json.loads(out)["error"]["code"] == "not_ct"
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_a_quick_trial_of_a_recipe_records_the_steps_that_were_run(tmp_path):
+    from hlfd.cli.train import with_steps
+    from hlfd.training.recipe import read_recipe
+
+    recipe = Path(__file__).parents[2] / "configs" / "kidney" / "kidney.yaml"
+    copy = read_recipe(with_steps(recipe, tmp_path, 7))
+    assert {network.training.steps for network in copy.networks.values()} == {7}
+    assert copy.train == read_recipe(recipe).train
+
+
+def test_training_afresh_forgets_networks_but_keeps_the_anatomies(tmp_path):
+    from hlfd.cli.train import _forget
+
+    for name in ("pool", "locator", "refiner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    _forget(tmp_path, ["refiner"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["locator", "pool"]
