@@ -75,7 +75,7 @@ class AlignedFrame:
                 self.volume.array.shape, self.volume.spacing, grid.start, grid.shape, grid.spacing, strict=True
             )
         )
-        return resample(self.volume.array, (z, y, x), self.threads)
+        return resample(self.volume.array, (z, y, x))  # its matrix products use all cores by themselves
 
     def to_ras(self, point: Triple) -> Triple:
         """Return the RAS position (x, y, z) of a frame position."""

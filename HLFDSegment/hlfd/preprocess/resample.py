@@ -109,7 +109,7 @@ def _reduce_slab(slab: NDArray, z: Axis, y: Axis, matrix: NDArray[np.float32]) -
     return lerp(reduced, 1, y)
 
 
-def resample(array: NDArray, axes: tuple[Axis, Axis, Axis], threads: int = 1) -> NDArray[np.float32]:
+def resample(array: NDArray, axes: tuple[Axis, Axis, Axis]) -> NDArray[np.float32]:
     """Resample HU ``array`` (z, y, x), int16 or float32, by one plan per axis; returns float32 HU.
 
     Values are clipped to the range of CT and rounded to whole HU first.
@@ -119,12 +119,9 @@ def resample(array: NDArray, axes: tuple[Axis, Axis, Axis], threads: int = 1) ->
     rows = slice(y.first, y.first + y.blocks * y.factor)
     columns = slice(x.first, x.first + x.blocks * x.factor)
     reduced = np.empty((z.blocks, len(y.lower), len(x.lower)), np.float32)
-
-    def work(span: tuple[int, int]) -> None:
-        planes = slice(z.first + span[0] * z.factor, z.first + span[1] * z.factor)
-        reduced[span[0] : span[1]] = _reduce_slab(array[planes, rows, columns], z, y, matrix)
-
-    run_threaded(work, list(_slabs(z.blocks, z.factor)), threads)
+    for begin, end in _slabs(z.blocks, z.factor):
+        planes = slice(z.first + begin * z.factor, z.first + end * z.factor)
+        reduced[begin:end] = _reduce_slab(array[planes, rows, columns], z, y, matrix)
     same = len(z.lower) == z.blocks and not z.weight.any() and bool((z.lower == np.arange(z.blocks)).all())
     return reduced if same else lerp(reduced, 0, z)
 
