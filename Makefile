@@ -17,7 +17,7 @@ demo:
 SAMPLES := HLFDSegment/Resources/HLFDSegment/Samples
 sample:
 	@.ci/environment cpu,train,slicer,dev
-	@$(BIN)/hlfd phantom build/sample --seed 7 --spacing 1.7 --shape 100 160 220 --phase nephrographic --noise 9 \
+	@$(BIN)/hlfd phantom build/sample --seed 7 --spacing 1.7 --shape 120 160 220 --phase nephrographic --noise 9 \
 	  --tumors 1 --tumor-mm 30 45 --cysts 1 --cyst-mm 18 30 --labels kidney
 	@cp build/sample/ct.nii.gz $(SAMPLES)/sample_ct.nii.gz
 	@cp build/sample/labels.nii.gz $(SAMPLES)/sample_labels.nii.gz
