@@ -69,7 +69,7 @@ def predict(
     The logits and the network's own memory together stay below ``memory_mb`` MiB where tiles can make them.
     """
     shape: Index = hu.shape
-    logits_mb = hu.size * len(entry.classes) * 4 / 2**20
+    logits_mb = 2 * hu.size * len(entry.classes) * 4 / 2**20  # the backend's own and our copy
     limit = max(memory_mb - logits_mb, memory_mb / 4) * 2**20 / backend.bytes_per_voxel()
     halo = -(-HALO_VOXELS // entry.divisor) * entry.divisor
     tiles = list(split((0, 0, 0), shape, shape, halo, entry.divisor, limit))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hlfd.errors import GpuOutOfMemoryError
+from hlfd.inference.backends import bytes_per_voxel
 from hlfd.models.package import NetworkEntry
 
 _PROBE = 64
@@ -89,6 +90,5 @@ class TorchBackend:
             self._forward(torch.zeros(1, self._channels, *(_PROBE,) * 3, device=self.device), self._half)
             for hook in hooks:
                 hook.remove()
-            largest = max(max(sizes) for sizes in steps)
-            self._bytes_per_voxel = 4.0 * (max(sum(sizes) for sizes in steps) + largest) / _PROBE**3
+            self._bytes_per_voxel = bytes_per_voxel(steps)
         return self._bytes_per_voxel
