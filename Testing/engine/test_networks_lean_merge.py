@@ -20,14 +20,12 @@ def image():
     return torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
 
 
-def test_adding_probabilities_equals_merging_after_the_head(merged, image):
-    torch.testing.assert_close(LeanMerge(merged, "logsumexp")(image), merged(image), atol=1e-5, rtol=1e-5)
+def test_merging_before_the_head_equals_merging_after_it(merged, image):
+    torch.testing.assert_close(LeanMerge(merged)(image), merged(image), atol=1e-5, rtol=1e-5)
 
 
-def test_the_maximum_gives_the_labels_of_the_trained_classes_merged(merged, image):
-    trained = merged.network(image)
-    expected = torch.stack([trained[:, group].amax(1) for group in GROUPS], 1)
-    torch.testing.assert_close(LeanMerge(merged, "max")(image), expected, atol=1e-5, rtol=1e-5)
+def test_large_logits_stay_finite(merged, image):
+    assert torch.isfinite(LeanMerge(merged)(1e4 * image)).all()
 
 
 def test_the_merged_network_is_left_as_it_was(merged, image):
@@ -36,9 +34,7 @@ def test_the_merged_network_is_left_as_it_was(merged, image):
     torch.testing.assert_close(merged(image), before)
 
 
-def test_other_networks_and_reductions_are_refused(merged):
-    with pytest.raises(ConfigError, match="median"):
-        LeanMerge(merged, "median")
+def test_other_networks_are_refused():
     other = MergeClasses(build_network("segresnet", classes=3, init_filters=8), [[0, 1], [2]])
     with pytest.raises(ConfigError, match="s2d_unet"):
         LeanMerge(other)

@@ -1,16 +1,16 @@
-"""Merging of classes before the head's upsampling: the same labels at a fraction of the time.
+"""Merging of classes before the head's upsampling: the same logits at a fraction of the time.
 
 A head that is a transposed convolution with kernel = stride computes, per coarse voxel, stride^3 logits of every
 trained class. Merging needs no neighbours, so it can be done there, on channels, and only the few merged classes go
-to the full grid. Measured with 13 trained and 4 merged classes on a CPU (OpenVINO, 96^3): 0.34 s after the head,
-0.14 s before it with the maximum, as fast as a network trained with 4 classes.
+to the full grid. The sum over the members of a group is a 1x1x1 convolution with ones, which runs at the rate of a
+matrix product. Measured with 13 trained and 4 merged classes on two CPU cores (OpenVINO, 96^3): 0.16 s after the
+head, 0.08 s before it, as fast as a network trained with 4 classes.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,58 +21,68 @@ from hlfd.networks.base import SegmentationNetwork
 from hlfd.networks.merge import MergeClasses
 from hlfd.networks.s2d_unet import S2dUnet
 
-REDUCTIONS = ("max", "logsumexp")
+_LARGEST = 80.0  # exp stays finite in float32; logits of a trained network are far smaller
 
 
 class LeanMerge(SegmentationNetwork):
-    """A 3-D ``MergeClasses`` of an ``S2dUnet`` with batch norm folded, rebuilt for export.
+    """A 3-D ``MergeClasses`` of an ``S2dUnet`` with batch norm folded, rebuilt for export; logits are the same.
 
-    ``max`` takes the largest logit of each group (labels then are those of the trained classes, merged afterwards),
-    ``logsumexp`` adds probabilities as ``MergeClasses`` does. Weights are copied. Raises ``ConfigError`` for others.
+    Weights are copied. Raises ``ConfigError`` for other networks.
     """
 
-    def __init__(self, merged: MergeClasses, reduction: str = "max") -> None:
+    def __init__(self, merged: MergeClasses) -> None:
         network = merged.network
-        if not isinstance(network, S2dUnet) or network.description.spatial_dims != 3 or reduction not in REDUCTIONS:
-            raise ConfigError(f"LeanMerge takes a 3-D s2d_unet and one of {REDUCTIONS}, not {reduction}.")
+        if not can_be_lean(merged):
+            raise ConfigError(f"LeanMerge takes a merged 3-D s2d_unet, not {type(network).__name__}.")
         super().__init__(merged.description)
-        self.reduction = reduction
         head: Any = network.head
         stride = int(head.stride[0])
         self.network = copy.deepcopy(network)
         self.network.head = nn.Identity()
-        self.members: Any = nn.ModuleList(
-            nn.ModuleList(_coarse_head(head, c) for c in group) for group in merged.groups
-        )
+        self.members = nn.ModuleList(_coarse_head(head, group) for group in merged.groups)
+        self.sums = nn.ModuleList(_sum_of_members(len(group), stride**3) for group in merged.groups)
         self.upsample = _depth_to_space(len(merged.groups), stride)
 
     def logits(self, image: Tensor) -> Tensor:
         """Compute the merged logits of a checked input."""
         features = self.network.logits(image)
-        merged = [self._reduced([member(features) for member in group]) for group in self.members]
+        merged = []
+        for members, total in zip(self.members, self.sums, strict=True):
+            logits = members(features)
+            single = isinstance(total, nn.Identity)
+            merged.append(logits if single else total(logits.clamp(-_LARGEST, _LARGEST).exp()).log())
         result: Tensor = self.upsample(torch.cat(merged, 1))
         return result
 
-    def _reduced(self, logits: Sequence[Tensor]) -> Tensor:
-        top = logits[0]
-        for other in logits[1:]:
-            top = torch.maximum(top, other)
-        if self.reduction == "max" or len(logits) == 1:
-            return top
-        total = (logits[0] - top).exp()
-        for other in logits[1:]:
-            total = total + (other - top).exp()
-        return top + total.log()
+
+def can_be_lean(module: nn.Module) -> bool:
+    """Return whether ``LeanMerge`` takes the module."""
+    return (
+        isinstance(module, MergeClasses)
+        and isinstance(module.network, S2dUnet)
+        and module.network.description.spatial_dims == 3
+    )
 
 
-def _coarse_head(head: nn.ConvTranspose3d, channel: int) -> nn.Conv3d:
-    """Return a 1x1x1 convolution to one class's logits at all places inside a coarse voxel, as channels."""
+def _coarse_head(head: nn.ConvTranspose3d, group: tuple[int, ...]) -> nn.Conv3d:
+    """Return a 1x1x1 convolution to channels (class of the group, place inside a coarse voxel)."""
     places = math.prod(head.kernel_size)
-    conv = nn.Conv3d(head.in_channels, places, 1)
+    conv = nn.Conv3d(head.in_channels, places * len(group), 1)
     with torch.no_grad():
-        weight = head.weight[:, channel].reshape(head.in_channels, places)
-        conv.weight.copy_(weight.T.reshape(places, head.in_channels, 1, 1, 1))
-        conv.bias.copy_(torch.zeros(places) if head.bias is None else head.bias[channel].repeat(places))  # type: ignore[union-attr]
+        weight = head.weight[:, list(group)].reshape(head.in_channels, -1)
+        conv.weight.copy_(weight.T.reshape(-1, head.in_channels, 1, 1, 1))
+        bias = torch.zeros(len(group)) if head.bias is None else head.bias[list(group)]
+        conv.bias.copy_(bias.repeat_interleave(places))  # type: ignore[union-attr]
+    return conv.requires_grad_(False)
+
+
+def _sum_of_members(members: int, places: int) -> nn.Module:
+    """Return a 1x1x1 convolution that adds channels (class, place) over the classes."""
+    if members == 1:
+        return nn.Identity()
+    conv = nn.Conv3d(members * places, places, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(torch.eye(places).repeat(1, members).reshape(places, -1, 1, 1, 1))
     return conv.requires_grad_(False)
 
 
