@@ -9,63 +9,71 @@ from typing import Any
 import numpy as np
 
 from hlfd.config import SegmentSettings
-from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
+from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
 from hlfd.inference.segmenter import Segmenter
 from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS, PHANTOM_LABELS
 from hlfd.metrics import evaluate
 from hlfd.models.package import load_package
-from hlfd.phantom import AnatomySettings, PhantomSettings, simulate
+from hlfd.phantom import AcquisitionSettings, AnatomySettings, build_anatomy, render, to_labels
 from hlfd.training.recipe import Recipe
 from hlfd.volume import LabelMap, Volume
 
+KINDS = {"contrast": ("corticomedullary", "nephrographic", "excretory"), "native": ("native",)}
+"""Kinds of test scans and the phases drawn for them: with contrast medium, as all scans of KiTS, and without."""
+SEGMENTATION = "segmentation.nii.gz"
+
 
 def assess_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> dict[str, Any]:
-    """Segment every test case and write ``assess/cases.json`` and ``assess/summary.json`` in the recipe's folder."""
+    """Segment every test case in every kind of ``KINDS``.
+
+    Writes ``assess/cases.json`` and ``assess/summary.json`` in the recipe's folder and returns the summary.
+    """
     folder = recipe.folder / "assess"
     folder.mkdir(parents=True, exist_ok=True)
-    package = load_package(recipe.folder / "package" / recipe.name / recipe.version)
-    segmenter = Segmenter(package, SegmentSettings())
+    segmenter = Segmenter(load_package(recipe.folder / "package" / recipe.name / recipe.version), SegmentSettings())
     first, last = recipe.test.cases
-    clock = ProgressClock(last - first + 1, on_event, cancel)
-    cases = {}
+    clock = ProgressClock(len(KINDS) * (last - first + 1), on_event, cancel)
+    cases: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     for case in range(first, last + 1):
-        volume, truth = simulated_case(recipe, case)
-        result = segmenter.run(volume, cancel=cancel)
-        cases[f"case_{case:05d}"] = {
-            **evaluate(result.label_map, task_labels(truth, recipe.labels)),
-            "mode": result.mode,
-            "seconds": result.timing["total"],
-            "warnings": list(result.warnings),
-        }
-        for name, group in cases[f"case_{case:05d}"]["groups"].items():
-            on_event(Warn(f"case {case}: {name} Dice {group['dice']:.3f}"))
-        clock.advance()
-    summary = summarise(cases)
+        truth_path = make_test_case(recipe, case)
+        truth = task_labels(read_label_map(truth_path / SEGMENTATION, PHANTOM_LABELS), recipe.labels)
+        for kind in KINDS:
+            result = segmenter.run(read_volume(truth_path / f"{kind}.nii.gz"), cancel=cancel)
+            cases[kind][f"case_{case:05d}"] = {
+                **evaluate(result.label_map, truth),
+                "mode": result.mode,
+                "seconds": round(result.timing["total"], 3),
+                "warnings": list(result.warnings),
+            }
+            clock.advance()
+    summary = {kind: summarise(scores) for kind, scores in cases.items()}
     _write(folder / "cases.json", cases)
     _write(folder / "summary.json", summary)
     return summary
 
 
-def simulated_case(recipe: Recipe, case: int) -> tuple[Volume, LabelMap]:
-    """Return the test scan of ``case``, simulated on first use and kept in the layout of KiTS under ``test/``."""
+def make_test_case(recipe: Recipe, case: int) -> Path:
+    """Return the folder of a test case, simulated on first use: one file per kind of scan, and the exact labels.
+
+    Voxels are 0.7 to 0.9 mm in plane, slices 1.5 to 3 mm apart.
+    """
     folder = recipe.folder / "test" / f"case_{case:05d}"
-    image, labels = folder / "imaging.nii.gz", folder / "segmentation.nii.gz"
-    if not labels.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        volume, truth = _simulate(recipe, case)
-        write_volume(volume, image)
-        write_label_map(truth, labels)  # last: marks the case as whole
-    return read_volume(image), read_label_map(labels, PHANTOM_LABELS)
-
-
-def _simulate(recipe: Recipe, case: int) -> tuple[Volume, LabelMap]:
-    """Simulate a scan of about 0.8 mm in plane and slices of 1.5 to 3 mm, in any phase."""
+    if (folder / SEGMENTATION).is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
     seed = int(np.random.default_rng([recipe.test.seed, case]).integers(2**31))
     rng = np.random.default_rng(seed)
     plane, axial = float(rng.uniform(0.7, 0.9)), float(rng.choice([1.5, 2.0, 2.5, 3.0]))
-    anatomy = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **recipe.test.anatomy})
-    return simulate(PhantomSettings(anatomy=anatomy), seed, recipe.test.shape_of(case))
+    settings = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **recipe.test.anatomy})
+    anatomy = build_anatomy(settings, seed, recipe.test.shape_of(case))
+    for kind, phases in KINDS.items():
+        acquisition = AcquisitionSettings(phase=str(rng.choice(phases)))
+        hu = render(anatomy.tissue, anatomy.spacing_mm, seed, acquisition).round().numpy().astype(np.int16)
+        write_volume(Volume(hu, anatomy.affine), folder / f"{kind}.nii.gz")
+    labels = to_labels(anatomy.tissue.numpy())
+    write_label_map(LabelMap(labels, anatomy.affine, PHANTOM_LABELS), folder / SEGMENTATION)  # last: marks it whole
+    return folder
 
 
 def task_labels(truth: LabelMap, table: str) -> LabelMap:
