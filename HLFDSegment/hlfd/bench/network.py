@@ -33,12 +33,32 @@ def _work(op: Any) -> float:
     if kind not in ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"):
         return 0.0
     weights = list(op.input(1).get_shape())
+    if _only_moves(op):
+        return 0.0
     if kind == "MatMul":
         return 2.0 * float(np.prod(list(op.output(0).get_shape()))) * weights[-2]
     # The whole kernel is applied once per output voxel, in a transposed convolution once per input voxel.
     side = op.input(0) if kind == "ConvolutionBackpropData" else op.output(0)
     voxels = float(np.prod(list(side.get_shape())[2:]))
     return 2.0 * voxels * float(np.prod(weights))
+
+
+def _only_moves(op: Any) -> bool:
+    """Return whether the weights are zeros and ones: such a convolution adds or places channels and learned nothing."""
+    node = op.input_value(1).get_node()
+    while node.get_type_name() in ("Convert", "Reshape"):
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "Constant" and bool(np.isin(node.data, (0, 1)).all())
+
+
+def nnunet_like(channels: int, classes: int, folder: Path) -> Path:
+    """Export the full-size teacher architecture (``dynunet``, 31 M parameters, as nnU-Net builds) and return its IR.
+
+    Its weights are random: the time of a pass does not depend on them.
+    """
+    from hlfd.networks import build_network, export_openvino
+
+    return export_openvino(build_network("dynunet", in_channels=channels, classes=classes), folder / "dynunet.xml")
 
 
 def openvino_file(entry: NetworkEntry, folder: Path) -> Path:

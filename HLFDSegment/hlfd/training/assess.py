@@ -56,7 +56,7 @@ def assess_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelToke
 def make_test_case(recipe: Recipe, case: int) -> Path:
     """Return the folder of a test case, simulated on first use: one file per kind of scan, and the exact labels.
 
-    Voxels are 0.7 to 0.9 mm in plane, slices 1.5 to 3 mm apart.
+    Voxels are 0.8 to 1 mm in plane, slices 2 to 4 mm apart.
     """
     folder = recipe.folder / "test" / f"case_{case:05d}"
     if (folder / SEGMENTATION).is_file():
@@ -64,7 +64,7 @@ def make_test_case(recipe: Recipe, case: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     seed = int(np.random.default_rng([recipe.test.seed, case]).integers(2**31))
     rng = np.random.default_rng(seed)
-    plane, axial = float(rng.uniform(0.7, 0.9)), float(rng.choice([1.5, 2.0, 2.5, 3.0]))
+    plane, axial = float(rng.uniform(0.8, 1.0)), float(rng.choice([2.0, 2.5, 3.0, 4.0]))
     settings = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **recipe.test.anatomy})
     anatomy = build_anatomy(settings, seed, recipe.test.shape_of(case))
     for kind, phases in KINDS.items():
