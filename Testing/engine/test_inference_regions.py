@@ -35,6 +35,14 @@ def test_other_organs_small_parts_and_parts_before_the_spine_are_no_region(make)
     assert find_regions(labels, GRID, CLASSES, MIDLINE, RegionRules()).boxes == []
 
 
+def test_a_larger_part_in_the_muscles_of_the_back_does_not_take_the_place_of_a_kidney(kidneys, make):
+    expected = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules()).boxes
+    kidneys[make.ellipsoid(SHAPE, (3, 3, 3), (90, 20, 100), (30, 15, 75))] = 1
+    assert find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(), back=40.0).boxes == expected
+    kidneys[:, 30:, :50] = 0  # no other part on this side: it may be a displaced kidney
+    assert len(find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(), back=40.0).boxes) == 2
+
+
 def test_a_horseshoe_across_the_midline_is_one_region(kidneys, make):
     kidneys[make.ellipsoid(SHAPE, (3, 3, 3), (150, 80, 70), (80, 12, 12))] = 1
     regions = find_regions(kidneys, GRID, CLASSES, MIDLINE, RegionRules(margin_mm=10)).boxes

@@ -73,22 +73,48 @@ def _kept(
     labels: NDArray[np.uint8], grid: Grid, roles: Roles, rules: RegionRules, midline: float
 ) -> tuple[list[Part], NDArray[np.bool_]]:
     """Return the chosen components and the mask of what stays."""
-    foreground = labels > 0
     organ = np.isin(labels, roles.organs)
-    found = components(ball_opening(foreground, rules.opening), touching=False)
+    foreground = (labels > 0) & ~_barely_attached(labels, organ, grid, roles, rules)
+    radius = _opening_radius(grid, rules)
+    found = components(ball_opening(foreground, radius), touching=False)
     counts = np.bincount(found.labels[organ], minlength=len(found.parts) + 1)
     with_organ = tuple(p for p in found.parts if counts[p.label] * grid.voxel_ml >= MIN_ORGAN_ML)
     chosen = choose_parts(with_organ, grid, midline, rules, rules.keep_ml)
     keep = np.isin(found.labels, [part.label for part in chosen])
     if not chosen:
         return chosen, keep
-    # The opening took thin edges off: give back one voxel of them, and lesions that touch what is kept.
-    keep = dilate(keep, 1) & foreground if rules.opening else keep
+    # The opening took thin edges off: give them back, and lesions that touch what is kept.
+    keep = dilate(keep, radius) & foreground if radius else keep
     lesions = components(np.isin(labels, roles.lesions) & foreground)
     if lesions.parts:
         touching = np.unique(lesions.labels[dilate(keep, 1)])
         keep |= np.isin(lesions.labels, touching[touching > 0])
     return chosen, keep
+
+
+def _opening_radius(grid: Grid, rules: RegionRules) -> int:
+    """Return the radius of the opening in voxels of the grid."""
+    return round(rules.opening_mm / min(grid.spacing))
+
+
+def _barely_attached(
+    labels: NDArray[np.uint8], organ: NDArray[np.bool_], grid: Grid, roles: Roles, rules: RegionRules
+) -> NDArray[np.bool_]:
+    """Return the lesions that touch the organ with less than ``contact_share`` of their surface voxels.
+
+    Only parts of the organ of ``keep_ml`` count where there are any: islands of it lie along false lesions.
+    """
+    radius = _opening_radius(grid, rules)
+    parts = components(ball_opening(organ, radius), touching=False)
+    large = [part.label for part in parts.parts if part.voxels * grid.voxel_ml >= rules.keep_ml]
+    # The opening took the organ's thin edges off, so that a lesion at its surface is that much farther away.
+    near = dilate(np.isin(parts.labels, large), radius + 1) if large else dilate(organ, 1)
+    lesion = np.isin(labels, roles.lesions)
+    found = components(lesion, touching=False)
+    count = len(found.parts) + 1
+    surface = np.bincount(found.labels[lesion & dilate(~lesion, 1)], minlength=count)
+    contact = np.bincount(found.labels[lesion & near], minlength=count)
+    return (contact < rules.contact_share * np.maximum(surface, 1))[found.labels] & lesion
 
 
 def _holes(keep: NDArray[np.bool_], grid: Grid, max_ml: float) -> NDArray[np.bool_]:

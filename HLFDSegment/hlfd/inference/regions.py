@@ -37,10 +37,16 @@ class RegionRules:
     """Larger components are no organ."""
     lateral_mm: float = 15.0
     """A component centred nearer to the midline is no organ of one side, unless it reaches across."""
-    opening: int = 1
-    """Radius in voxels of the opening that parts an organ from what it touches, in both passes."""
+    posterior_share: float = 0.2
+    """A component centred in this share of the body's depth, counted from the back, is taken only where its side has no
+    other: muscles of the back lie there; of 348 simulated kidneys 1 did, and the 0.5th percentile was 0.23."""
+    opening_mm: float = 3.0
+    """Radius of the opening that parts an organ from what it touches, in both passes."""
     support_mm: float = 16.0
     """Refined voxels farther than this from what the locator found are dropped."""
+    contact_share: float = 0.05
+    """A lesion of whose surface less lies against the organ is no lesion of it, such as a sheet along the liver; of 96
+    simulated lesions above 0.1 ml one had less, the 1st percentile was 0.08."""
     keep_ml: float = 5.0
     """Smaller refined components are dropped."""
     hole_ml: float = 0.5
@@ -112,15 +118,24 @@ class Found:
 
 
 def find_regions(
-    labels: NDArray[np.uint8], grid: Grid, classes: tuple[str, ...], midline: float, rules: RegionRules
+    labels: NDArray[np.uint8],
+    grid: Grid,
+    classes: tuple[str, ...],
+    midline: float,
+    rules: RegionRules,
+    back: float = -np.inf,
 ) -> Found:
-    """Return the regions to refine; none when the locator's ``labels`` hold no plausible organ."""
+    """Return the regions to refine; none when the locator's ``labels`` hold no plausible organ.
+
+    ``back`` is the y in mm of the frame behind which a component is taken for muscle, see ``posterior_share``.
+    """
     mask = np.isin(labels, _indices(classes, rules.organs))
-    found = components(ball_opening(mask, rules.opening), touching=False)
+    found = components(ball_opening(mask, round(rules.opening_mm / min(grid.spacing))), touching=False)
+    parts = _without_back(found.parts, grid, midline, rules, back)
     boxes, taken = [], set()
-    for part in choose_parts(found.parts, grid, midline, rules, rules.min_ml):
+    for part in choose_parts(parts, grid, midline, rules, rules.min_ml):
         box = grid.box(part.low, part.high).grown(rules.margin_mm)
-        near = _neighbours(box, found.parts, grid)
+        near = _neighbours(box, parts, grid)
         taken |= {part.label, *(other.label for other in near)}
         for other in near:
             box = box.union(grid.box(other.low, other.high).grown(rules.margin_mm))
@@ -129,6 +144,20 @@ def find_regions(
     if taken:
         support = dilate(support, round(rules.support_mm / min(grid.spacing)))
     return Found(merge_boxes(boxes), support, grid)
+
+
+def _without_back(
+    parts: tuple[Part, ...], grid: Grid, midline: float, rules: RegionRules, back: float
+) -> tuple[Part, ...]:
+    """Leave out the components centred behind ``back``, except on a side that has no plausible one before it."""
+
+    def side(part: Part) -> str:
+        return side_of(grid.start[2] + grid.spacing[2] * part.centroid[2], midline) if rules.sided else ""
+
+    front = tuple(part for part in parts if grid.start[1] + grid.spacing[1] * part.centroid[1] >= back)
+    served = {side(part) for part in choose_parts(front, grid, midline, rules, rules.min_ml)}
+    kept = {part.label for part in front}
+    return tuple(part for part in parts if part.label in kept or side(part) not in served)
 
 
 def _neighbours(box: Box, parts: tuple[Part, ...], grid: Grid) -> list[Part]:

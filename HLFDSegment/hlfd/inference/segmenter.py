@@ -149,7 +149,8 @@ class Segmenter:
         run.stage("locate")
         grid = grid_over(body.box, locator.spacing_mm, locator.divisor)
         logits = self._predict(locator, frame.sample(grid), run)
-        found = find_regions(argmax_labels(logits), grid, locator.classes, body.midline, self.rules)
+        back = body.box.low[1] + self.rules.posterior_share * (body.box.high[1] - body.box.low[1])
+        found = find_regions(argmax_labels(logits), grid, locator.classes, body.midline, self.rules, back)
         run.progress(0.3, 1)
         if found.boxes:
             limits = body.box.grown(self.rules.margin_mm).clipped(frame.box)
