@@ -147,7 +147,7 @@ def models_folder(tmp_path_factory):
     folder.mkdir(parents=True)
     description = {"schema": 1, "name": "exact", "version": "1.0.0", "task": "kidney tumor", "title": "Exact <b>"}
     description |= {"demonstration": True, "licence": "Apache-2.0", "notice": "Demonstration, not for clinical use."}
-    description |= {"labels": [label.to_dict() for label in KIDNEY_LABELS], "region": {"organs": ["kidney"], "contact_share": 0.0}}
+    description |= {"labels": [label.to_dict() for label in KIDNEY_LABELS], "region": {"organs": ["kidney"]}}
     description |= {"teacher": None, "provenance": {"data": "none"}, "metrics": {"simulated": {"dice": 0.93214}}}
     kidney = ("background", "kidney")
     for name, spacing, classes in (("locator", 3.0, kidney), ("refiner", 1.5, (*kidney, "tumor", "cyst"))):

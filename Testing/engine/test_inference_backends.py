@@ -36,7 +36,7 @@ def test_both_backends_give_the_same_logits(random_package):
 
 
 def test_both_backends_give_the_same_labels_within_one_percent_of_the_boundary(random_package, patient):
-    rules = {**random_package.region, "min_ml": 0, "keep_ml": 0, "lateral_mm": 0}
+    rules = {**random_package.region, "min_ml": 0, "keep_ml": 0, "lateral_mm": 0, "contact_share": 0, "opening_mm": 0}
     package = replace(random_package, region=rules)
     volume = Volume(patient[0].array[24:40], patient[0].affine)
     results = [
