@@ -53,7 +53,6 @@ def test_a_signal_leaves_no_partial_output(environment, large_ct, tmp_path, numb
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.0)
     while process.poll() is None and "hlfd.cli" not in _loaded(process.pid):
         time.sleep(0.05)
     process.send_signal(number)

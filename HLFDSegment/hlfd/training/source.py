@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import contextlib
+import signal
+import threading
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import torch
@@ -55,4 +58,18 @@ def batches(
         pin_memory=pin,
         generator=torch.Generator(),  # its own, so that starting workers draws nothing from the loop's randomness
     )
-    yield from loader
+    with _child_signals_restored():
+        yield from loader
+
+
+@contextlib.contextmanager
+def _child_signals_restored() -> Iterator[None]:
+    """Take back torch's handler of dying workers afterwards, or it runs for every other child of the process too."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, previous or signal.SIG_DFL)
