@@ -14,6 +14,7 @@ from hlfd.errors import ConfigError
 from hlfd.labels import PHANTOM_LABELS
 from hlfd.phantom import render
 from hlfd.phantom.tissues import LABEL_OF_TISSUE
+from hlfd.preprocess.intensity import window_channels
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,6 @@ def class_lookup(classes: dict[str, list[str]]) -> NDArray[np.uint8]:
     return of_label[LABEL_OF_TISSUE]
 
 
-def window_channels(image: torch.Tensor, windows: tuple[tuple[float, float], ...]) -> torch.Tensor:
-    """Map HU (k, j, i) to one channel per window, clipped to -1..1: (channels, k, j, i)."""
-    channels = [((image - low) * (2.0 / (high - low)) - 1.0).clamp(-1.0, 1.0) for low, high in windows]
-    return torch.stack(channels)
-
-
 class PhantomSource:
     """An endless source of patches: ``sample(index)`` is a pure function of the seed and the index."""
 
@@ -88,7 +83,8 @@ class PhantomSource:
             image = self._coarsen(image, rng)
         image[torch.from_numpy(~inside)] = -1024.0  # beyond the scan, as the pipeline pads
         label = self._lookup[patch.long()].long()
-        return {"image": window_channels(image, self._settings.windows), "label": label}
+        channels = window_channels(image.numpy(), self._settings.windows)[0]
+        return {"image": torch.from_numpy(channels), "label": label}
 
     def _centre(self, entry: PoolEntry, rng: np.random.Generator) -> NDArray[np.float64]:
         draw = rng.random()

@@ -75,7 +75,7 @@ def _kept(
     """Return the chosen components and the mask of what stays."""
     organ = np.isin(labels, roles.organs)
     foreground = (labels > 0) & ~_barely_attached(labels, organ, grid, roles, rules)
-    radius = _opening_radius(grid, rules)
+    radius = rules.opening_radius(grid)
     found = components(ball_opening(foreground, radius), touching=False)
     counts = np.bincount(found.labels[organ], minlength=len(found.parts) + 1)
     with_organ = tuple(p for p in found.parts if counts[p.label] * grid.voxel_ml >= MIN_ORGAN_ML)
@@ -92,11 +92,6 @@ def _kept(
     return chosen, keep
 
 
-def _opening_radius(grid: Grid, rules: RegionRules) -> int:
-    """Return the radius of the opening in voxels of the grid."""
-    return round(rules.opening_mm / min(grid.spacing))
-
-
 def _barely_attached(
     labels: NDArray[np.uint8], organ: NDArray[np.bool_], grid: Grid, roles: Roles, rules: RegionRules
 ) -> NDArray[np.bool_]:
@@ -104,7 +99,7 @@ def _barely_attached(
 
     Only parts of the organ of ``keep_ml`` count where there are any: islands of it lie along false lesions.
     """
-    radius = _opening_radius(grid, rules)
+    radius = rules.opening_radius(grid)
     parts = components(ball_opening(organ, radius), touching=False)
     large = [part.label for part in parts.parts if part.voxels * grid.voxel_ml >= rules.keep_ml]
     # The opening took the organ's thin edges off, so that a lesion at its surface is that much farther away.

@@ -1,13 +1,12 @@
 """From the locator's label map to the regions that the refiner looks at.
 
-Per side the largest component of the wanted organs after a one-voxel opening, away from the spine, plus a margin
+Per side the largest component of the wanted organs after an opening, away from spine and back, plus a margin
 (found in a pilot on simulated CT to remove most of what bowel and spleen contribute by mistake).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +50,10 @@ class RegionRules:
     """Smaller refined components are dropped."""
     hole_ml: float = 0.5
     """Enclosed background up to this size is given to the organ."""
+
+    def opening_radius(self, grid: Grid) -> int:
+        """Return the radius of the opening in voxels of ``grid``."""
+        return round(self.opening_mm / min(grid.spacing))
 
     @classmethod
     def of(cls, package: ModelPackage) -> RegionRules:
@@ -130,7 +133,7 @@ def find_regions(
     ``back`` is the y in mm of the frame behind which a component is taken for muscle, see ``posterior_share``.
     """
     mask = np.isin(labels, _indices(classes, rules.organs))
-    found = components(ball_opening(mask, round(rules.opening_mm / min(grid.spacing))), touching=False)
+    found = components(ball_opening(mask, rules.opening_radius(grid)), touching=False)
     parts = _without_back(found.parts, grid, midline, rules, back)
     boxes, taken = [], set()
     for part in choose_parts(parts, grid, midline, rules, rules.min_ml):
@@ -170,8 +173,3 @@ def _indices(classes: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
     if missing:
         raise ModelError(f"The locator has no class {missing}; it has {list(classes)}.", "Correct region.organs.")
     return [classes.index(name) for name in names]
-
-
-def rules_as_dict(rules: RegionRules) -> dict[str, Any]:
-    """Return the rules as they are written under ``region`` in ``model.json``."""
-    return {name: list(v) if isinstance(v := getattr(rules, name), tuple) else v for name in rules.__dataclass_fields__}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hlfd.errors import InputError
 from hlfd.io.raw import Raw
-from hlfd.labels import Code, Label, Terminology
+from hlfd.labels import Label, Terminology
 from hlfd.volume import LabelMap
 
 _TERMS = "TerminologyEntry:"
@@ -56,17 +56,10 @@ def segment_fields(label_map: LabelMap) -> dict[str, str]:
     return {key: value for key, value in fields.items() if value}
 
 
-def _code(text: str) -> Code | None:
-    parts = text.split("^")
-    return (parts[0], parts[1], parts[2]) if len(parts) == 3 and parts[1] else None
-
-
 def _terminology(tags: str) -> Terminology | None:
     for tag in tags.split("|"):
-        if tag.startswith(_TERMS):
-            codes = [_code(part) for part in tag.removeprefix(_TERMS).split("~")]
-            if len(codes) == 7 and codes[1] and codes[2]:
-                return Terminology(codes[1], codes[2], codes[3], codes[5])
+        if tag.startswith(_TERMS) and (found := Terminology.from_slicer(tag.removeprefix(_TERMS))):
+            return found
     return None
 
 
