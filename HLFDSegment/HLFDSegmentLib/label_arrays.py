@@ -15,7 +15,7 @@ def crop_to_labels(array: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[i
     if low == high:
         return array[:1, :1, :1], (0, 0, 0)
     k, j, i = low
-    return array[tuple(slice(begin, end) for begin, end in zip(low, high, strict=True))], (k, j, i)
+    return array[tuple(slice(begin, end) for begin, end in zip(low, high))], (k, j, i)
 
 
 def values_in(array: NDArray[np.uint8]) -> frozenset[int]:

@@ -156,7 +156,7 @@ class SegmentLogic:
                 message = self._messages.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(message, SegmentationResult | BaseException):
+            if isinstance(message, (SegmentationResult, BaseException)):
                 self._conclude(message)
                 break
             self.event.emit(message)

@@ -231,7 +231,7 @@ def _oriented_image(
 ) -> slicer.vtkOrientedImageData:
     """Return the array (k, j, i) as an image with extent from ``start`` in the grid that ``affine`` describes."""
     image = slicer.vtkOrientedImageData()
-    extent = [bound for s, n in zip(start[::-1], array.shape[::-1], strict=True) for bound in (s, s + n - 1)]
+    extent = [bound for s, n in zip(start[::-1], array.shape[::-1]) for bound in (s, s + n - 1)]
     image.SetExtent(extent)
     scalars = numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True, array_type=get_vtk_array_type(array.dtype))
     scalars.SetName("ImageScalars")

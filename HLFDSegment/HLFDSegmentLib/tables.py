@@ -128,7 +128,7 @@ def _write(
     was_modifying = node.StartModify()
     try:
         node.RemoveAllColumns()
-        for column, array in zip(columns, arrays, strict=True):
+        for column, array in zip(columns, arrays):
             node.AddColumn(array)
             node.SetColumnTitle(column.name, f"{column.title} [{column.unit}]" if column.unit else column.title)
             node.SetColumnUnitLabel(column.name, column.unit)

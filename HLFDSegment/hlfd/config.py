@@ -59,7 +59,7 @@ def write_yaml(settings: Any, path: Path) -> None:
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
     Path(path).write_text(yaml.safe_dump(plain(asdict(settings)), sort_keys=False), encoding="utf-8")
 

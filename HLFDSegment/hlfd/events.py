@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Union
 
 from hlfd.errors import CancelledError
 
@@ -46,7 +46,7 @@ class Warn:
     message: str
 
 
-Event = Stage | Progress | Metric | Warn
+Event = Union[Stage, Progress, Metric, Warn]
 OnEvent = Callable[[Event], None]
 
 

@@ -27,7 +27,7 @@ def nested(value: Any) -> str:
     """Return nested mappings and lists as one line of text."""
     if isinstance(value, dict):
         return "; ".join(f"{key}: {nested(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return ", ".join(nested(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}"

@@ -20,9 +20,7 @@ WINDOW = (-1000.0, 1000.0)
 def ellipsoid(shape, spacing, center_mm, radii_mm):
     """Return the mask (k, j, i) of an ellipsoid; centre and radii are (x, y, z) in mm from the first voxel."""
     z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
-    parts = [
-        ((axis * step - c) / r) ** 2 for axis, step, c, r in zip((x, y, z), spacing, center_mm, radii_mm, strict=True)
-    ]
+    parts = [((axis * step - c) / r) ** 2 for axis, step, c, r in zip((x, y, z), spacing, center_mm, radii_mm)]
     return parts[0] + parts[1] + parts[2] <= 1
 
 

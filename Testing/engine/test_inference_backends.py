@@ -101,7 +101,7 @@ def test_tiles_cover_a_region_once_at_multiples_of_the_divisor():
     seen = np.zeros((64, 48, 80), int)
     tiles = list(split((0, 0, 0), seen.shape, seen.shape, 16, 16, 60000))
     for low, high in tiles:
-        seen[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] += 1
+        seen[tuple(slice(a, b) for a, b in zip(low, high))] += 1
         assert all(a % 16 == 0 for a in low)
     assert (seen == 1).all()
     assert len(tiles) > 1

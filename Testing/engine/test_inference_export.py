@@ -42,7 +42,7 @@ def logits():
 @pytest.mark.parametrize("spacing", [(1.5, 0.7, 0.7), (5.0, 0.9, 0.9), (1.5, 1.5, 1.5)])
 def test_export_equals_upsampling_all_logits_bit_for_bit(logits, spacing):
     grid = Grid((0.75, 0.75, 0.75), (1.5, 1.5, 1.5), logits.shape[1:])
-    shape = tuple(int((n - 0.5) * 1.5 / s) for n, s in zip(logits.shape[1:], spacing, strict=True))
+    shape = tuple(int((n - 0.5) * 1.5 / s) for n, s in zip(logits.shape[1:], spacing))
     frame = make_frame(canonical(Volume(np.zeros(shape, np.int16), np.diag([*spacing[::-1], 1.0]))), 2)
     labels = argmax_labels(logits)
     out = np.zeros(shape, np.uint8)

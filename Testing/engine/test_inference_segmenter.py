@@ -81,7 +81,7 @@ def test_flipped_and_permuted_files_give_exactly_the_same_result(segmenter, resu
     other = segmenter.run(volume)
     np.testing.assert_array_equal(back(other.label_map.array), result.label_map.array)
     assert [lesion.side for lesion in other.lesions] == [lesion.side for lesion in result.lesions]
-    for a, b in zip(other.lesions, result.lesions, strict=True):
+    for a, b in zip(other.lesions, result.lesions):
         assert a.centroid_ras == pytest.approx(b.centroid_ras, abs=1e-3)
         assert a.volume_ml == pytest.approx(b.volume_ml)
 

@@ -169,5 +169,5 @@ def test_a_damaged_slice_is_refused_or_leaves_the_rest_as_it_was(tmp_path, ct_va
         except errors.InputError:
             continue
         assert number % 2, "a truncated slice was read"
-        same = [np.array_equal(a, b) for a, b in zip(volume.array, ct_values[:4], strict=True)]
+        same = [np.array_equal(a, b) for a, b in zip(volume.array, ct_values[:4])]
         assert sum(same) >= 3

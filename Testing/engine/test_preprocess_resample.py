@@ -6,7 +6,7 @@ from hlfd.preprocess.resample import make_axis, resample
 
 
 def plan(shape, spacing, start, counts, out):
-    return tuple(make_axis(n, s, o, c, out) for n, s, o, c in zip(shape, spacing, start, counts, strict=True))
+    return tuple(make_axis(n, s, o, c, out) for n, s, o, c in zip(shape, spacing, start, counts))
 
 
 def test_the_same_grid_gives_the_same_values():
@@ -17,10 +17,10 @@ def test_the_same_grid_gives_the_same_values():
 @pytest.mark.parametrize("out", [0.9, 1.5, 3.0, 4.1])
 def test_a_linear_ramp_keeps_its_values_at_their_places(out):
     spacing, shape = (2.5, 0.8, 0.7), (30, 90, 100)
-    z, y, x = np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij")
+    z, y, x = np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing)), indexing="ij")
     ramp = (2 * x + 3 * y - 4 * z).astype(np.float32) * 10
     start, counts = (12.0, 11.0, 13.0), (9, 8, 7)
-    places = [o + out * np.arange(c) for o, c in zip(start, counts, strict=True)]
+    places = [o + out * np.arange(c) for o, c in zip(start, counts)]
     z, y, x = np.meshgrid(*places, indexing="ij")
     result = resample(ramp, plan(shape, spacing, start, counts, out))
     # HU are rounded to whole numbers and a block centre is exact, so half a HU is the most.

@@ -227,7 +227,7 @@ def _export_seconds(bench: _Bench) -> dict[str, float]:
         if labels.any():
             export_labels(*crop_to_foreground(logits, grid, labels), frame, Values(same, same, 0.0), out)
 
-    sizes = [round(n * a / b) for n, a, b in zip(grid.shape, grid.spacing, frame.volume.spacing, strict=True)]
+    sizes = [round(n * a / b) for n, a, b in zip(grid.shape, grid.spacing, frame.volume.spacing)]
 
     def whole() -> None:
         tensor = torch.from_numpy(logits)[None]

@@ -12,7 +12,7 @@ def plain(value: Any) -> Any:
     """Return mappings, sequences, dataclasses, paths and NumPy values as JSON values; NaN and infinity as None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, (list, tuple, set)):
         return [plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(value.to_dict() if hasattr(value, "to_dict") else dataclasses.asdict(value))
@@ -30,5 +30,5 @@ def columns(rows: list[list[str]]) -> str:
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(cells)).rstrip()
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+        for cells in (list(zip(row, widths)) for row in rows)
     )

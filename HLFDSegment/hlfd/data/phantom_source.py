@@ -117,6 +117,6 @@ class PhantomSource:
         spacing = self._settings.spacing_mm
         plane = max(spacing, rng.uniform(spacing, max(spacing, self._settings.blur_mm[0])))
         axial = max(spacing, rng.uniform(spacing, max(spacing, self._settings.blur_mm[1])))
-        shape = [max(4, round(n * spacing / s)) for n, s in zip(image.shape, (axial, plane, plane), strict=True)]
+        shape = [max(4, round(n * spacing / s)) for n, s in zip(image.shape, (axial, plane, plane))]
         coarse = functional.interpolate(image[None, None], size=shape, mode="area")
         return functional.interpolate(coarse, size=image.shape, mode="trilinear", align_corners=False)[0, 0]

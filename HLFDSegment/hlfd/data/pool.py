@@ -18,7 +18,8 @@ from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
 from hlfd.volume import LabelMap
 
-_POINTS = 4000  # positions kept per structure: enough to reach every part, small enough to read at once
+_POINTS = 1000  # positions kept per component: enough to reach every part, small enough to read at once
+_LEAST_VOXELS = 8  # smaller components are crumbs that sampling on a grid left over
 
 
 @dataclass(frozen=True)
@@ -146,15 +147,28 @@ def _points(tissue: NDArray[np.uint8], rng: np.random.Generator) -> dict[str, ND
     }
     found: dict[str, NDArray] = {}
     for name, values in groups.items():
-        parts = []
-        for value in values:  # equal shares, so that a small cyst is met as often as a large tumour
-            where = np.argwhere(labels == value)
-            if len(where):
-                parts.append(where[rng.integers(len(where), size=_POINTS // len(values))])
-        found[name] = np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, 3))
+        parts = [part for value in values for part in _parts(labels == value, rng)]
+        found[name] = np.concatenate(parts) if parts else np.zeros((0, 3))
     body = np.argwhere(labels[::4, ::4, ::4] > 0) * 4.0
     found["body_box"] = np.stack([body.min(0), body.max(0)])
     return found
+
+
+def _parts(mask: NDArray[np.bool_], rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Return equally many positions in each component of a mask: small tumours are met as often as large ones."""
+    from scipy import ndimage
+
+    components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    flat = components.ravel()
+    inside = np.flatnonzero(flat)
+    order = inside[np.argsort(flat[inside], kind="stable")]
+    sizes = np.bincount(flat[order])[1:]
+    parts = []
+    for part in np.split(order, np.cumsum(sizes)[:-1]) if len(order) else []:
+        if len(part) >= _LEAST_VOXELS:
+            chosen = np.unravel_index(part[rng.integers(len(part), size=_POINTS)], mask.shape)
+            parts.append(np.stack(chosen, 1).astype(np.float64))
+    return parts
 
 
 def _open(folder: Path, name: str) -> PoolEntry:

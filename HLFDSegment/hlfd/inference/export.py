@@ -34,7 +34,7 @@ def crop_to_foreground(logits: NDArray[np.float32], grid: Grid, labels: NDArray[
     """Return logits and grid of the box around the non-zero ``labels`` with one voxel more on every side."""
     low, high = index_box(labels)
     low = tuple(max(0, a - 1) for a in low)
-    high = tuple(min(n, b + 1) for b, n in zip(high, labels.shape, strict=True))
+    high = tuple(min(n, b + 1) for b, n in zip(high, labels.shape))
     return logits[(slice(None), *box_slices(low, high))], grid.crop(low, high)
 
 
@@ -67,12 +67,11 @@ def _export_aligned(
     logits: NDArray[np.float32], grid: Grid, frame: AlignedFrame, values: Values, out: NDArray[np.uint8]
 ) -> IndexBox:
     plans = [
-        _output_axis(*numbers)
-        for numbers in zip(grid.shape, grid.start, grid.spacing, out.shape, frame.volume.spacing, strict=True)
+        _output_axis(*numbers) for numbers in zip(grid.shape, grid.start, grid.spacing, out.shape, frame.volume.spacing)
     ]
     (z0, z), (y0, y), (x0, x) = plans
     low, sizes = [z0, y0, x0], [len(plan.lower) for plan in (z, y, x)]
-    high = [a + n for a, n in zip(low, sizes, strict=True)]
+    high = [a + n for a, n in zip(low, sizes)]
     if min(sizes) == 0:
         return low, low
     split = int(np.clip(np.ceil(values.plane / frame.volume.spacing[2] - 1e-6) - x0, 0, len(x.lower)))
@@ -123,7 +122,7 @@ def _export_oblique(
     low, high = index_range(frame.index(grid_corners(grid)), out.shape, 0)
     for k in range(low[0], high[0], _SLAB):
         first, last = [k, low[1], low[2]], [min(k + _SLAB, high[0]), high[1], high[2]]
-        if any(a >= b for a, b in zip(first, last, strict=True)):
+        if any(a >= b for a, b in zip(first, last)):
             continue
         slab = out[box_slices(first, last)]
         reference = sitk_image(np.empty(slab.shape, np.uint8), frame.volume.affine, first)
@@ -156,5 +155,5 @@ def _running_argmax(images: list, reference: object) -> NDArray[np.uint8]:
 def _world_x(frame: ObliqueFrame, low: list[int], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the frame's x position in mm of every voxel of a slab that starts at index ``low``."""
     row = frame.volume.affine[0]
-    z, y, x = (np.arange(a, a + n, dtype=np.float64) for a, n in zip(low, shape, strict=True))
+    z, y, x = (np.arange(a, a + n, dtype=np.float64) for a, n in zip(low, shape))
     return row[3] + z[:, None, None] * row[2] + y[:, None] * row[1] + x * row[0]

@@ -63,8 +63,8 @@ def find_lesions(image: Image, roles: Roles, side_of: SideOf, min_ml: float) -> 
             continue
         found = components(mask[box_slices(low, high)])
         for part in found.parts:
-            first = [a + b for a, b in zip(part.low, low, strict=True)]
-            last = [a + b for a, b in zip(part.high, low, strict=True)]
+            first = [a + b for a, b in zip(part.low, low)]
+            last = [a + b for a, b in zip(part.high, low)]
             inside = found.labels[box_slices(part.low, part.high)] == part.label
             if part.voxels * image.voxel_ml < min_ml:
                 _give_back(image.labels, inside, first, last, roles)
@@ -86,12 +86,12 @@ def _give_back(
 
 
 def _lesion(image: Image, label: Label, inside: NDArray[np.bool_], first: list[int], side_of: SideOf) -> Lesion:
-    last = [a + n for a, n in zip(first, inside.shape, strict=True)]
+    last = [a + n for a, n in zip(first, inside.shape)]
     values = image.hu[box_slices(first, last)][inside].astype(np.float64)
     affine = image.affine.copy()
     affine[:3, 3] = to_ras(np.array([first]), image.affine)[0]
     center = np.argwhere(inside).mean(axis=0)
-    z, y, x = (float(c + a) for c, a in zip(center, first, strict=True))
+    z, y, x = (float(c + a) for c, a in zip(center, first))
     ras = to_ras(np.array([[z, y, x]]), image.affine)[0]
     long, short = axial_diameters(inside, affine)
     return Lesion(

@@ -60,7 +60,7 @@ def clean_region(
     if low == high:
         return midline
     crop = box_slices([max(0, a - 1) for a in low], [b + 1 for b in high])
-    inside = grid.crop([s.start for s in crop], [min(s.stop, n) for s, n in zip(crop, grid.shape, strict=True)])  # type: ignore[arg-type]
+    inside = grid.crop([s.start for s in crop], [min(s.stop, n) for s, n in zip(crop, grid.shape)])  # type: ignore[arg-type]
     part_logits, part_labels = logits[(slice(None), *crop)], labels[crop]
     chosen, keep = _kept(part_labels, inside, roles, rules, midline)
     relabel(part_logits, part_labels, (part_labels > 0) & ~keep, 0)

@@ -113,7 +113,7 @@ class Found:
         """Return which voxels of ``grid`` lie outside of the support (nearest voxel of the locator's grid)."""
         places = []
         for start, step, count, o, s, n in zip(
-            grid.start, grid.spacing, grid.shape, self.grid.start, self.grid.spacing, self.grid.shape, strict=True
+            grid.start, grid.spacing, grid.shape, self.grid.start, self.grid.spacing, self.grid.shape
         ):
             index = np.floor((start + step * np.arange(count) - o) / s + 0.5)
             places.append(np.clip(index, 0, n - 1).astype(np.intp))

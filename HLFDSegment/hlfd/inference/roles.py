@@ -42,7 +42,7 @@ def class_labels(name: str, names: tuple[str, ...], explicit: dict[str, object])
     given = explicit.get(name)
     if isinstance(given, str):
         return given, given
-    if isinstance(given, list | tuple) and len(given) == 2:
+    if isinstance(given, (list, tuple)) and len(given) == 2:
         return str(given[0]), str(given[1])
     pair = _SIDED[0].format(name), _SIDED[1].format(name)
     if pair[0] in names and pair[1] in names:

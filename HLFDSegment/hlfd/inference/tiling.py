@@ -57,7 +57,7 @@ def _replaced(index: Index, axis: int, value: int) -> Index:
 def with_halo(low: Index, high: Index, shape: Index, halo: int) -> tuple[Index, Index]:
     """Return the index box grown by ``halo`` voxels inside ``shape``."""
     a, b, c = (max(0, v - halo) for v in low)
-    d, e, f = (min(n, v + halo) for v, n in zip(high, shape, strict=True))
+    d, e, f = (min(n, v + halo) for v, n in zip(high, shape))
     return (a, b, c), (d, e, f)
 
 
@@ -87,5 +87,5 @@ def predict(
 
 
 def _slices(low: object, high: object) -> tuple[slice, slice, slice]:
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))  # type: ignore[call-overload]
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high))  # type: ignore[call-overload]
     return z, y, x

@@ -93,10 +93,10 @@ def read_segments(raw: Raw) -> tuple[NDArray, tuple[Label, ...]]:
     if layers.shape[3] > 1 or len(set(values)) < len(values) or not all(0 < value < 256 for value in values):
         values = list(range(1, len(rows) + 1))
         array = np.zeros(layers.shape[:3], np.uint16)
-        for value, (layer, stored) in zip(values, places, strict=True):
+        for value, (layer, stored) in zip(values, places):
             array[layers[..., layer] == stored] = value
     table = tuple(
         Label(value, row["Name"] or row["ID"], _color(row["Color"]), _terminology(row["Tags"]))
-        for value, row in zip(values, rows, strict=True)
+        for value, row in zip(values, rows)
     )
     return array, table

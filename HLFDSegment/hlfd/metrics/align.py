@@ -30,7 +30,7 @@ def _place(moving: LabelMap, fixed: LabelMap) -> NDArray[np.uint8] | None:
     if (low < 0).any() or (high > np.array(fixed.shape[::-1])).any():
         return None
     out = np.zeros(fixed.shape, np.uint8)
-    i, j, k = (slice(a, b) for a, b in zip(low, high, strict=True))
+    i, j, k = (slice(a, b) for a, b in zip(low, high))
     out[k, j, i] = array.transpose(2, 1, 0)
     return out
 

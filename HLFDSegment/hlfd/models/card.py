@@ -62,4 +62,4 @@ def _nested(value: Any, depth: int = 0) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return ", ".join(map(_short, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(_short, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -119,7 +119,7 @@ def _check(role: str, trained: TrainedNetwork) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _write_description(folder: Path, facts: PackageFacts, entries: dict[str, dict[str, Any] | None]) -> None:

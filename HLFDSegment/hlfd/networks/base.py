@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -144,7 +143,7 @@ def sequential_pairs(module: nn.Module) -> list[tuple[str, str]]:
     for path, child in module.named_modules():
         if isinstance(child, nn.Sequential):
             names = list(child._modules.items())
-            for (first, conv), (second, norm) in itertools.pairwise(names):
+            for (first, conv), (second, norm) in zip(names, names[1:]):
                 if isinstance(conv, nn.modules.conv._ConvNd) and isinstance(norm, nn.modules.batchnorm._BatchNorm):
                     prefix = f"{path}." if path else ""
                     pairs.append((prefix + first, prefix + second))

@@ -47,7 +47,7 @@ class LeanMerge(SegmentationNetwork):
         """Compute the merged logits of a checked input."""
         features = self.network.logits(image)
         merged = []
-        for members, total in zip(self.members, self.sums, strict=True):
+        for members, total in zip(self.members, self.sums):
             logits = members(features)
             single = isinstance(total, nn.Identity)
             merged.append(logits if single else total(logits.clamp(-_LARGEST, _LARGEST).exp()).log())

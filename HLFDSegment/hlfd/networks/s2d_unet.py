@@ -6,7 +6,6 @@ runs at full resolution; batch norm folds away; skips are added, not concatenate
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -85,7 +84,7 @@ class S2dUnet(SegmentationNetwork):
         deep_to_shallow = [(widths[level + 1], widths[level]) for level in reversed(range(last))]
         self.stem = _unit(dims, in_channels, widths[0], stem_stride, stem_stride)
         self.encoder = nn.ModuleList(_stage(dims, width, encoder_convs) for width in widths)
-        self.down = nn.ModuleList(_unit(dims, shallow, deep, 2, 2) for shallow, deep in itertools.pairwise(widths))
+        self.down = nn.ModuleList(_unit(dims, shallow, deep, 2, 2) for shallow, deep in zip(widths, widths[1:]))
         self.up = nn.ModuleList(transposed(deep, shallow, 2, stride=2) for deep, shallow in deep_to_shallow)
         self.decoder = nn.ModuleList(_stage(dims, shallow, decoder_convs) for _, shallow in deep_to_shallow)
         self.head = transposed(widths[0], classes, stem_stride, stride=stem_stride)
@@ -100,7 +99,7 @@ class S2dUnet(SegmentationNetwork):
             if level < len(self.down):
                 skips.append(x)
                 x = self.down[level](x)
-        for up, stage in zip(self.up, self.decoder, strict=True):
+        for up, stage in zip(self.up, self.decoder):
             x = stage(up(x) + skips.pop())
         logits: Tensor = self.head(x)
         return logits

@@ -131,13 +131,13 @@ def _field(
 ) -> torch.Tensor:
     """Return smooth unit noise."""
     size = _cells(shape, spacing, (wavelength,) * 3)
-    if min(n / m for n, m in zip(shape, size, strict=True)) < 1.2:
+    if min(n / m for n, m in zip(shape, size)) < 1.2:
         return torch.randn(tuple(shape), generator=generator).to(device)
     return _stretch(torch.randn(size, generator=generator).to(device), shape) * 1.7
 
 
 def _cells(shape: torch.Size, spacing: list[float], wavelength: tuple[float, float, float]) -> list[int]:
-    return [max(2, round(n * s / w) + 2) for n, s, w in zip(shape, spacing, wavelength, strict=True)]
+    return [max(2, round(n * s / w) + 2) for n, s, w in zip(shape, spacing, wavelength)]
 
 
 def _stretch(values: torch.Tensor, shape: torch.Size) -> torch.Tensor:

@@ -102,10 +102,10 @@ def build_anatomy(settings: AnatomySettings, seed: int, kits: LabelMap | None = 
     paint_body(canvas, frame)
     paint_organs(canvas, frame, settings.liver_lesions)
     touching = [rng.random() < 0.45 for _ in kidneys]
-    poles = [kidney.pole for kidney, touch in zip(kidneys, touching, strict=True) if touch]
+    poles = [kidney.pole for kidney, touch in zip(kidneys, touching) if touch]
     paint_bowel(canvas, frame, poles)
     amount = rng.uniform(0, 20) * rng.uniform(0.2, 1)
-    for kidney, touch in zip(kidneys, touching, strict=True):
+    for kidney, touch in zip(kidneys, touching):
         fat_field(kidney, amount, touch, rng)
         paint_surroundings(canvas, frame, kidney)
     for kidney in kidneys:

@@ -67,7 +67,7 @@ def _chest(canvas: Canvas, frame: Frame) -> None:
     v = torch.where(y > 20 * s, (y - 20 * s) / (frame.front + 35 * s), (20 * s - y) / (behind + 20 * s))
     domes = [
         (torch.sqrt(((x - side * 56 * s) / (lateral - 56 * s)) ** 2 + v * v + (z / h) ** 2) - 1) * 75 * s
-        for side, h in zip((1, -1), high, strict=True)
+        for side, h in zip((1, -1), high)
     ]
     dome = smooth_union(domes[0], domes[1], 30.0) + 2.0 * canvas.noise(45.0)
     recess = rng.uniform(-10, 35) * s  # where the lung ends at the wall: low at the back, high in front

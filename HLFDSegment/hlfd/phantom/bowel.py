@@ -46,7 +46,7 @@ def paint_bowel(canvas: Canvas, frame: Frame, poles: list[NDArray[np.float64]]) 
 
 
 def _draw(canvas: Canvas, loop: Loop, field: torch.Tensor, content: torch.Tensor) -> None:
-    for a, b, ra, rb, kind in zip(loop.points, loop.points[1:], loop.radii, loop.radii[1:], loop.content, strict=False):
+    for a, b, ra, rb, kind in zip(loop.points, loop.points[1:], loop.radii, loop.radii[1:], loop.content):
         reach = max(ra, rb) + 4
         box = canvas.box(np.minimum(a, b) - reach, np.maximum(a, b) + reach)
         if box is None:
@@ -95,7 +95,7 @@ def _smooth(points: list[tuple[float, float, float]], step: float) -> NDArray[np
     p = np.asarray(points, dtype=float)
     p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
     out = []
-    for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False):
+    for a, b, c, d in zip(p, p[1:], p[2:], p[3:]):
         for t in np.arange(0, 1, step / max(float(np.linalg.norm(c - b)), step)):
             out.append(
                 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)

@@ -55,14 +55,14 @@ def smooth_noise(
     size = [max(4, int(np.ceil(n * step / wavelength)) + 3) for n in shape]
     values = torch.from_numpy(rng.standard_normal(size).astype(np.float32)).to(device)
     # A random sub-cell offset keeps the lattice of the noise away from a fixed place.
-    full = [max(int(np.ceil(s * wavelength / step)), n + 2) for s, n in zip(size, shape, strict=True)]
+    full = [max(int(np.ceil(s * wavelength / step)), n + 2) for s, n in zip(size, shape)]
     field = values[None, None]
     if max(full) > 2 * max(size):
         field = functional.interpolate(field, scale_factor=2, mode="trilinear", align_corners=True)
         field = functional.avg_pool3d(functional.pad(field, (1,) * 6, mode="replicate"), 3, 1)
     field = functional.interpolate(field, size=full, mode="trilinear", align_corners=True)[0, 0]
-    start = [int(rng.integers(0, f - n + 1)) for f, n in zip(full, shape, strict=True)]
-    part = field[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))]
+    start = [int(rng.integers(0, f - n + 1)) for f, n in zip(full, shape)]
+    part = field[tuple(slice(a, a + n) for a, n in zip(start, shape))]
     return part * 1.9
 
 
@@ -128,7 +128,7 @@ class Canvas:
         if box is None:
             return slice(0, self.grid.shape[0]), slice(0, self.grid.shape[1]), slice(0, self.grid.shape[2])
         slices = []
-        for axis, part in zip((2, 1, 0), box, strict=True):
+        for axis, part in zip((2, 1, 0), box):
             low = self.nodes.origin[axis] + part.start * self.node_mm
             high = self.nodes.origin[axis] + (part.stop - 1) * self.node_mm
             a = int(np.ceil((low - self.grid.origin[axis]) / self.grid.spacing[axis] - 1e-6))
@@ -140,7 +140,7 @@ class Canvas:
         """Interpolate a field on the nodes of ``box`` to the voxels of ``box``."""
         where = self.voxels(box)
         nodes = box or tuple(slice(0, n) for n in self.nodes.shape)
-        wz, wy, wx = (self._weights[a][n, v] for a, n, v in zip((2, 1, 0), nodes, where, strict=True))
+        wz, wy, wx = (self._weights[a][n, v] for a, n, v in zip((2, 1, 0), nodes, where))
         k, j, i = field.shape
         out = (wz.T @ field.reshape(k, j * i)).reshape(-1, j, i)
         out = torch.matmul(wy.T, out)
@@ -173,7 +173,7 @@ class Canvas:
             low, high = (int(found[0]), int(found[-1])) if len(found) else (0, 0)
             low, high = max(low - 1, 0), min(high + 2, field.shape[axis])
             parts.append(slice(min(low, field.shape[axis] - 2), max(high, 2)))
-        moved = [slice(p.start + a, p.stop + a) for p, a in zip(parts, start, strict=True)]
+        moved = [slice(p.start + a, p.stop + a) for p, a in zip(parts, start)]
         return (moved[0], moved[1], moved[2]), field[tuple(parts)]
 
     def fill(

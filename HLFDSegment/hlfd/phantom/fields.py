@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Union
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 Coordinates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-Point = Sequence[float] | NDArray[np.float64]
+Point = Union[Sequence[float], NDArray[np.float64]]
 
 
 def ellipsoid(at: Coordinates, centre: Point, radii: Point, tilt: float = 0.0) -> torch.Tensor:
     """Return an ellipsoid that is turned by ``tilt`` radians about the front-to-back axis."""
-    dx, dy, dz = (c - p for c, p in zip(at, centre, strict=True))
+    dx, dy, dz = (c - p for c, p in zip(at, centre))
     if tilt:
         c, s = float(np.cos(tilt)), float(np.sin(tilt))
         dx, dz = c * dx + s * dz, c * dz - s * dx
@@ -24,9 +25,9 @@ def ellipsoid(at: Coordinates, centre: Point, radii: Point, tilt: float = 0.0) -
 
 def capsule(at: Coordinates, a: Point, b: Point, radius_a: float, radius_b: float) -> torch.Tensor:
     """Return a round tube from ``a`` to ``b`` whose radius changes linearly."""
-    d = [q - p for p, q in zip(a, b, strict=True)]
+    d = [q - p for p, q in zip(a, b)]
     length = max(sum(v * v for v in d), 1e-6)
-    px, py, pz = (c - p for c, p in zip(at, a, strict=True))
+    px, py, pz = (c - p for c, p in zip(at, a))
     t = ((px * d[0] + py * d[1] + pz * d[2]) / length).clamp(0, 1)
     distance = torch.sqrt((px - t * d[0]) ** 2 + (py - t * d[1]) ** 2 + (pz - t * d[2]) ** 2)
     return distance - (radius_a + t * (radius_b - radius_a))

@@ -100,12 +100,12 @@ def _ball(kidney: Kidney, centre: NDArray, radii: NDArray, wobble: float, rng: n
     size = np.array(kidney.shape.hull.shape)
     low = np.clip(np.floor(centre - reach), 0, size - 1).astype(int)
     high = np.clip(np.ceil(centre + reach) + 1, low + 1, size).astype(int)
-    lines = [(np.arange(a, b) - c) * SHAPE_MM / r for a, b, c, r in zip(low, high, centre, radii, strict=True)]
+    lines = [(np.arange(a, b) - c) * SHAPE_MM / r for a, b, c, r in zip(low, high, centre, radii)]
     q = np.sqrt(lines[0][:, None, None] ** 2 + lines[1][None, :, None] ** 2 + lines[2][None, None, :] ** 2)
     values = (q - 1) * radii.min()
     if wobble:
         values = values + wobble * smooth_noise(values.shape, SHAPE_MM, max(6.0, radii.min()), rng).numpy()
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), values.astype(np.float32)
+    return tuple(slice(a, b) for a, b in zip(low, high)), values.astype(np.float32)
 
 
 def _surface_point(kidney: Kidney, depth: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -233,7 +233,7 @@ def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
     box, values = _sample(canvas, kidney, names)
     if box is None:
         return
-    f = dict(zip(names, values, strict=True))
+    f = dict(zip(names, values))
     left = kidney.shape.side == "left"
     cortex = T.KIDNEY_LEFT_CORTEX if left else T.KIDNEY_RIGHT_CORTEX
     medulla = T.KIDNEY_LEFT_MEDULLA if left else T.KIDNEY_RIGHT_MEDULLA

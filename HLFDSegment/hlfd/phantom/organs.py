@@ -40,7 +40,7 @@ def _liver(canvas: Canvas, frame: Frame, lesions: int | None) -> None:
     normal = np.array([-rng.uniform(0.5, 0.95), -rng.uniform(0.05, 0.35), -rng.uniform(0.6, 1.0)])
     normal /= np.linalg.norm(normal)
     point = np.array([frame.half_width * 0.62, 0.0, low])
-    under = sum(float(n) * (c - p) for n, c, p in zip(normal, (x.clamp(min=15), y, z), point, strict=True))
+    under = sum(float(n) * (c - p) for n, c, p in zip(normal, (x.clamp(min=15), y, z), point))
     under = under + rng.uniform(0.0, 0.45) * (15 - x).clamp(min=0) + 5 * canvas.noise(45.0)
     left_tip = -rng.uniform(35, 112) * s
     thin = rng.uniform(0.45, 0.95)  # the left lobe thins out towards its tip

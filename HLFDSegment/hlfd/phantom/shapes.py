@@ -131,7 +131,7 @@ def _cut(side: str, hull: NDArray, tumor: NDArray, columns: slice, origin: NDArr
         return None
     pad = int(MARGIN_MM / SHAPE_MM) - 1
     low = [max(int(f[0]) - pad, 0) for f in found]
-    box = tuple(slice(a, int(f[-1]) + 1 + pad) for a, f in zip(low, found, strict=True))
+    box = tuple(slice(a, int(f[-1]) + 1 + pad) for a, f in zip(low, found))
     keep = mine[box]
     return KidneyShape(side, origin + SHAPE_MM * np.array(low[::-1]), hull[box] * keep, tumor[box] * keep)
 

@@ -50,7 +50,7 @@ def components(mask: NDArray[np.bool_], touching: bool = True) -> Components:
     low, high = index_box(mask)
     if low == high:
         return Components(labels, ())
-    crop = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    crop = tuple(slice(a, b) for a, b in zip(low, high))
     image = sitk.ConnectedComponent(sitk.GetImageFromArray(np.ascontiguousarray(mask[crop]).view(np.uint8)), touching)
     statistics = sitk.LabelShapeStatisticsImageFilter()
     statistics.ComputePerimeterOff()
@@ -80,7 +80,7 @@ def ball_opening(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     if radius < 1 or low == high:
         return mask
     result = np.zeros_like(mask)
-    crop = tuple(slice(max(0, a - radius), b + radius) for a, b in zip(low, high, strict=True))
+    crop = tuple(slice(max(0, a - radius), b + radius) for a, b in zip(low, high))
     # The border of the image repeats the mask, or organs cut by the edge of the image would lose their last slices.
     padded = np.pad(mask[crop], radius, mode="edge")
     image = sitk.GetImageFromArray(padded.view(np.uint8))

@@ -59,12 +59,10 @@ class AlignedFrame:
     def coarse(self, step: float) -> tuple[NDArray[Any], Grid]:
         """Return a strided view of the volume; nothing is averaged."""
         strides = [max(1, int(step / spacing)) for spacing in self.volume.spacing]
-        z, y, x = (
-            slice(min(s // 2, (n - 1) // 2), None, s) for s, n in zip(strides, self.volume.array.shape, strict=True)
-        )
+        z, y, x = (slice(min(s // 2, (n - 1) // 2), None, s) for s, n in zip(strides, self.volume.array.shape))
         values = self.volume.array[z, y, x]
-        start = triple(a.start * s for a, s in zip((z, y, x), self.volume.spacing, strict=True))
-        spacing = triple(n * s for n, s in zip(strides, self.volume.spacing, strict=True))
+        start = triple(a.start * s for a, s in zip((z, y, x), self.volume.spacing))
+        spacing = triple(n * s for n, s in zip(strides, self.volume.spacing))
         return values, Grid(start, spacing, values.shape)
 
     def sample(self, grid: Grid) -> NDArray[np.float32]:
@@ -72,19 +70,19 @@ class AlignedFrame:
         z, y, x = (
             make_axis(size, step, start, count, out_step)
             for size, step, start, count, out_step in zip(
-                self.volume.array.shape, self.volume.spacing, grid.start, grid.shape, grid.spacing, strict=True
+                self.volume.array.shape, self.volume.spacing, grid.start, grid.shape, grid.spacing
             )
         )
         return resample(self.volume.array, (z, y, x))  # its matrix products use all cores by themselves
 
     def to_ras(self, point: Triple) -> Triple:
         """Return the RAS position (x, y, z) of a frame position."""
-        index = [p / s for p, s in zip(point[::-1], self.volume.spacing[::-1], strict=True)]
+        index = [p / s for p, s in zip(point[::-1], self.volume.spacing[::-1])]
         return triple((self.volume.affine @ [*index, 1.0])[:3])
 
     def position(self, index: Triple) -> Triple:
         """Return the frame position of a canonical voxel index (z, y, x)."""
-        return triple(i * s for i, s in zip(index, self.volume.spacing, strict=True))
+        return triple(i * s for i, s in zip(index, self.volume.spacing))
 
 
 @dataclass(frozen=True)
@@ -119,12 +117,12 @@ class ObliqueFrame:
         import SimpleITK as sitk
 
         low, high = index_range(self.index(grid_corners(grid)), self.volume.array.shape, 2)
-        if any(a >= b for a, b in zip(low, high, strict=True)):
+        if any(a >= b for a, b in zip(low, high)):
             return np.full(grid.shape, AIR_HU, np.float32)
         image = sitk_image(to_clipped_int16(self.volume.array[box_slices(low, high)]), self.volume.affine, low)
         factors = [
             max(1, min(int(out / step + 1e-3), n))
-            for out, step, n in zip(grid.spacing[::-1], self.volume.spacing[::-1], image.GetSize(), strict=True)
+            for out, step, n in zip(grid.spacing[::-1], self.volume.spacing[::-1], image.GetSize())
         ]
         if max(factors) > 1:
             image = sitk.BinShrink(image, factors)  # means rounded to whole HU: a float copy would double the memory
@@ -159,13 +157,13 @@ def grid_corners(grid: Grid) -> NDArray[np.float64]:
 def index_range(points: NDArray[np.float64], shape: Any, margin: int) -> tuple[list[int], list[int]]:
     """Return the index box (low, high exclusive) around ``points`` plus ``margin`` voxels, inside ``shape``."""
     low = [max(0, int(np.floor(v)) - margin) for v in points.min(0)]
-    high = [min(n, int(np.ceil(v)) + 1 + margin) for v, n in zip(points.max(0), shape, strict=True)]
+    high = [min(n, int(np.ceil(v)) + 1 + margin) for v, n in zip(points.max(0), shape)]
     return low, high
 
 
 def box_slices(low: Any, high: Any) -> tuple[slice, slice, slice]:
     """Return the slices of an index box."""
-    z, y, x = (slice(a, b) for a, b in zip(low, high, strict=True))
+    z, y, x = (slice(a, b) for a, b in zip(low, high))
     return z, y, x
 
 

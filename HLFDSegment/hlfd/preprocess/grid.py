@@ -30,18 +30,18 @@ class Box:
 
     def clipped(self, other: Box) -> Box:
         """Return the part inside ``other``; a box outside of it shrinks to a point on its border."""
-        low = triple(min(max(v, a), b) for v, a, b in zip(self.low, other.low, other.high, strict=True))
-        high = triple(min(max(v, a), b) for v, a, b in zip(self.high, other.low, other.high, strict=True))
+        low = triple(min(max(v, a), b) for v, a, b in zip(self.low, other.low, other.high))
+        high = triple(min(max(v, a), b) for v, a, b in zip(self.high, other.low, other.high))
         return Box(low, high)
 
     def touches(self, other: Box) -> bool:
         """Return whether the boxes share a point."""
-        return all(a <= d and c <= b for a, b, c, d in zip(self.low, self.high, other.low, other.high, strict=True))
+        return all(a <= d and c <= b for a, b, c, d in zip(self.low, self.high, other.low, other.high))
 
     def union(self, other: Box) -> Box:
         """Return the smallest box around both."""
-        low = triple(min(a, b) for a, b in zip(self.low, other.low, strict=True))
-        return Box(low, triple(max(a, b) for a, b in zip(self.high, other.high, strict=True)))
+        low = triple(min(a, b) for a, b in zip(self.low, other.low))
+        return Box(low, triple(max(a, b) for a, b in zip(self.high, other.high)))
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,19 @@ class Grid:
     def box(self, low: object = (0, 0, 0), high: object = None) -> Box:
         """Return the box around the voxels with indices ``low`` <= index < ``high``, all by default."""
         first, last = triple(low), triple(self.shape if high is None else high)
-        edges = [
-            (o + s * (a - 0.5), o + s * (b - 0.5))
-            for o, s, a, b in zip(self.start, self.spacing, first, last, strict=True)
-        ]
+        edges = [(o + s * (a - 0.5), o + s * (b - 0.5)) for o, s, a, b in zip(self.start, self.spacing, first, last)]
         return Box(triple(e[0] for e in edges), triple(e[1] for e in edges))
 
     def crop(self, low: tuple[int, ...], high: tuple[int, ...]) -> Grid:
         """Return the grid of the voxels with indices ``low`` <= index < ``high``."""
-        start = triple(o + s * a for o, s, a in zip(self.start, self.spacing, low, strict=True))
-        z, y, x = (b - a for a, b in zip(low, high, strict=True))
+        start = triple(o + s * a for o, s, a in zip(self.start, self.spacing, low))
+        z, y, x = (b - a for a, b in zip(low, high))
         return Grid(start, self.spacing, (z, y, x))
 
 
 def grid_over(box: Box, spacing: float, divisor: int = 1) -> Grid:
     """Return the isotropic grid that covers ``box``, its sizes rounded up to multiples of ``divisor``."""
-    sizes = [max(1, math.ceil((b - a) / spacing - 1e-3)) for a, b in zip(box.low, box.high, strict=True)]
+    sizes = [max(1, math.ceil((b - a) / spacing - 1e-3)) for a, b in zip(box.low, box.high)]
     z, y, x = (-(-n // divisor) * divisor for n in sizes)
     return Grid(triple(a + spacing / 2 for a in box.low), (spacing,) * 3, (z, y, x))
 

@@ -14,7 +14,7 @@ CLIP_HU = (-2048, 4095)
 def window_channels(hu: NDArray[np.float32], windows: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
     """Map HU (z, y, x) to one channel per window: (1, channels, z, y, x), each window to -1..1 and clipped."""
     channels = np.empty((1, len(windows), *hu.shape), np.float32)
-    for channel, (low, high) in zip(channels[0], windows, strict=True):
+    for channel, (low, high) in zip(channels[0], windows):
         np.subtract(hu, np.float32((low + high) / 2), out=channel)
         channel *= np.float32(2 / (high - low))
         np.clip(channel, -1, 1, out=channel)

@@ -59,6 +59,6 @@ def measurements_csv(source: ReportInput) -> str:
     for lesion in source.result.lesions:
         row = {"kind": "lesion", **asdict(lesion)}
         position = row.pop("centroid_ras")
-        row |= dict(zip(("centroid_r_mm", "centroid_a_mm", "centroid_s_mm"), position, strict=True))
+        row |= dict(zip(("centroid_r_mm", "centroid_a_mm", "centroid_s_mm"), position))
         writer.writerow(row)
     return text.getvalue()

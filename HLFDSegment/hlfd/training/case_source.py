@@ -147,7 +147,7 @@ def cut(
     shape = np.array(case.image.shape)
     low = np.clip(np.floor(center - reach).astype(int) - 1, 0, np.maximum(shape - 2, 0))
     high = np.clip(np.ceil(center + reach).astype(int) + 2, np.minimum(low + 2, shape), shape)
-    block = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    block = tuple(slice(a, b) for a, b in zip(low, high))
     # grid_sample speaks of -1..1 between the centres of the outer voxels, and of x before y before z.
     extent = np.maximum(high - low - 1, 1) / 2
     theta = np.column_stack([(matrix * half) / extent[:, None], (center - low) / extent - 1])

@@ -58,9 +58,7 @@ def _label_on_grid(label_map: LabelMap, seen: Canonical, grid: Grid) -> NDArray[
     if not seen.aligned:
         return _oblique_label_on_grid(array, seen, grid)
     axes = []
-    for size, step, start, count, out_step in zip(
-        array.shape, seen.spacing, grid.start, grid.shape, grid.spacing, strict=True
-    ):
+    for size, step, start, count, out_step in zip(array.shape, seen.spacing, grid.start, grid.shape, grid.spacing):
         index = np.rint((start + out_step * np.arange(count)) / step).astype(np.int64)
         axes.append(np.clip(index, 0, size - 1))
     return np.ascontiguousarray(array[np.ix_(*axes)])

@@ -55,5 +55,5 @@ def _dice(confusion: Tensor, names: Sequence[str]) -> dict[str, float]:
     overlap = confusion.diagonal().double()
     total = confusion.sum(0) + confusion.sum(1)
     dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0)[1:]
-    values = {f"dice_{name}": float(value) for name, value in zip(names[1:], dice, strict=True)}
+    values = {f"dice_{name}": float(value) for name, value in zip(names[1:], dice)}
     return {"dice": float(dice.mean()), **values}
