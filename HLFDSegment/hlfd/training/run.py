@@ -16,10 +16,13 @@ from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
+from hlfd.networks.unfold import load_for_training
 from hlfd.training.fit import fit
 from hlfd.training.objective import Supervised
 from hlfd.training.recipe import NETWORK_STAGES, STAGES, NetworkRecipe, Recipe, read_recipe
 from hlfd.training.validation import PatchValidator
+
+_CALIBRATION_PATCHES = 8
 
 
 def run_recipe(
@@ -89,6 +92,8 @@ def train_network(
     network = build_for_training(entry)
     train_source = PhantomSource(pool(recipe, "train"), entry.patch, entry.classes, recipe.seed)
     held_out = PhantomSource(pool(recipe, "validation"), entry.patch, entry.classes, recipe.seed + 1)
+    if entry.initial:
+        _begin_with(network, entry, train_source)
     names = ["background", *entry.classes]
     weights = tuple(entry.class_weights.get(name, 1.0) for name in names)
     validator = PatchValidator(
@@ -108,6 +113,14 @@ def train_network(
     )
     (recipe.folder / stage / "result.json").write_text(json.dumps(result.metrics, indent=1), encoding="utf-8")
     return result.metrics
+
+
+def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: PhantomSource) -> None:
+    """Load the recipe's initial weights; a resumed run replaces them by its checkpoint's."""
+    assert entry.initial is not None
+    merged = MergeClasses(network, entry.channel_groups())  # as packages and runs hold them
+    images = (source.sample(index)["image"][None] for index in range(_CALIBRATION_PATCHES))
+    load_for_training(merged, Path(entry.initial), images)
 
 
 def parameter_count(network: nn.Module) -> int:
