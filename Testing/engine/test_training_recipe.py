@@ -93,6 +93,7 @@ def tiny_recipe(folder: Path) -> Path:
     data["test"]["anatomy"] = {**SMALL, "spacing_mm": 6.0}
     for name, network in data["networks"].items():
         network["patch"] |= {"spacing_mm": 6.0, "size": [16, 32, 32]}
+        network.pop("initial", None)
         network["training"] |= {"steps": 2, "batch_size": 1, "validate_every": 0, "workers": 0, "tensorboard": False}
         if name != "teacher":
             network["parameters"] = {"widths": [4, 8]}

@@ -12,7 +12,8 @@ from torch.nn import functional
 from hlfd.data.pool import PoolEntry
 from hlfd.errors import ConfigError
 from hlfd.labels import PHANTOM_LABELS
-from hlfd.phantom import render
+from hlfd.phantom import AcquisitionSettings, render
+from hlfd.phantom.intensity import PHASE_SHARES, PHASES
 from hlfd.phantom.tissues import LABEL_OF_TISSUE
 from hlfd.preprocess.intensity import window_channels
 
@@ -39,6 +40,8 @@ class PatchSettings:
     """Share of the patches that are resampled from a coarser acquisition."""
     blur_mm: tuple[float, float] = (2.0, 5.0)
     """Range of the in-plane and of the slice spacing in mm of a coarser acquisition: up to the first, the second."""
+    native_share: float | None = None
+    """Share of scans without contrast medium; None takes that of the simulation (``PHASE_SHARES``)."""
 
 
 def class_lookup(classes: dict[str, list[str]]) -> NDArray[np.uint8]:
@@ -78,13 +81,22 @@ class PhantomSource:
         if rng.random() < self._settings.flip_share:
             tissue, inside = tissue[:, :, ::-1], inside[:, :, ::-1]
         patch = torch.from_numpy(np.ascontiguousarray(tissue))
-        image = render(patch, self._settings.spacing_mm, seed=int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        image = render(patch, self._settings.spacing_mm, seed, AcquisitionSettings(phase=self._phase(rng)))
         if rng.random() < self._settings.blur_share:
             image = self._coarsen(image, rng)
         image[torch.from_numpy(~inside)] = -1024.0  # beyond the scan, as the pipeline pads
         label = self._lookup[patch.long()].long()
         channels = window_channels(image.numpy(), self._settings.windows)[0]
         return {"image": torch.from_numpy(channels), "label": label}
+
+    def _phase(self, rng: np.random.Generator) -> str | None:
+        share = self._settings.native_share
+        if share is None:
+            return None
+        enhanced = {phase: p for phase, p in zip(PHASES, PHASE_SHARES) if phase != "native"}
+        weights = np.array(list(enhanced.values()))
+        return "native" if rng.random() < share else str(rng.choice(list(enhanced), p=weights / weights.sum()))
 
     def _centre(self, entry: PoolEntry, rng: np.random.Generator) -> NDArray[np.float64]:
         draw = rng.random()

@@ -38,7 +38,7 @@ class NetworkRecipe:
     class_weights: dict[str, float] = field(default_factory=dict)
     """Weight of a training class in the cross entropy; 1 where it is not named."""
     initial: str | None = None
-    """Weights of a model package to begin with instead of random ones: a safetensors file, the same training classes."""
+    """Weights of a package to begin with instead of random ones: a safetensors file with the same training classes."""
 
     def __post_init__(self) -> None:
         for name, members in self.exported.items():
