@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from hlfd.preprocess.body import find_body
-from hlfd.preprocess.components import ball_opening, components, index_box
+from hlfd.preprocess.components import components, index_box
 from hlfd.preprocess.frame import make_frame
 from hlfd.preprocess.grid import Box, Grid, grid_over, merge_boxes
+from hlfd.preprocess.morphology import opening
 from hlfd.preprocess.orientation import canonical
 from hlfd.volume import Volume
 
@@ -55,7 +56,7 @@ def test_opening_removes_a_bridge_and_keeps_what_the_border_of_the_image_cuts():
     mask[:8, 3:9, 3:12] = True
     mask[:8, 3:9, 18:27] = True
     mask[4, 6, 12:18] = True
-    opened = ball_opening(mask, 1)
+    opened = opening(mask, 1)
     assert len(components(opened).parts) == 2
     assert opened[0, 6, 6]
     assert not opened[4, 6, 15]

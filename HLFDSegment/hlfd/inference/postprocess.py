@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from hlfd.inference.regions import RegionRules, choose_parts, side_of, spans_midline
 from hlfd.inference.roles import Roles
-from hlfd.preprocess.components import Part, ball_opening, components, dilate, index_box
+from hlfd.preprocess.components import Part, components, index_box
 from hlfd.preprocess.frame import box_slices
 from hlfd.preprocess.grid import Grid
+from hlfd.preprocess.morphology import dilate, opening
 
 MIN_ORGAN_ML = 1.0
 _HORSESHOE_SHARE = 0.2
@@ -76,7 +77,7 @@ def _kept(
     organ = np.isin(labels, roles.organs)
     foreground = (labels > 0) & ~_barely_attached(labels, organ, grid, roles, rules)
     radius = rules.opening_radius(grid)
-    found = components(ball_opening(foreground, radius), touching=False)
+    found = components(opening(foreground, radius), touching=False)
     counts = np.bincount(found.labels[organ], minlength=len(found.parts) + 1)
     with_organ = tuple(p for p in found.parts if counts[p.label] * grid.voxel_ml >= MIN_ORGAN_ML)
     chosen = choose_parts(with_organ, grid, midline, rules, rules.keep_ml)
@@ -100,7 +101,7 @@ def _barely_attached(
     Only parts of the organ of ``keep_ml`` count where there are any: islands of it lie along false lesions.
     """
     radius = rules.opening_radius(grid)
-    parts = components(ball_opening(organ, radius), touching=False)
+    parts = components(opening(organ, radius), touching=False)
     large = [part.label for part in parts.parts if part.voxels * grid.voxel_ml >= rules.keep_ml]
     # The opening took the organ's thin edges off, so that a lesion at its surface is that much farther away.
     near = dilate(np.isin(parts.labels, large), radius + 1) if large else dilate(organ, 1)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from hlfd.errors import ModelError
 from hlfd.models.package import ModelPackage
-from hlfd.preprocess.components import Part, ball_opening, components, dilate
+from hlfd.preprocess.components import Part, components
 from hlfd.preprocess.grid import Box, Grid, merge_boxes
+from hlfd.preprocess.morphology import dilate, opening
 
 SIDES = ("left", "right")
 _HORSESHOE_MM = 40.0
@@ -133,7 +134,7 @@ def find_regions(
     ``back`` is the y in mm of the frame behind which a component is taken for muscle, see ``posterior_share``.
     """
     mask = np.isin(labels, _indices(classes, rules.organs))
-    found = components(ball_opening(mask, rules.opening_radius(grid)), touching=False)
+    found = components(opening(mask, rules.opening_radius(grid)), touching=False)
     parts = _without_back(found.parts, grid, midline, rules, back)
     boxes, taken = [], set()
     for part in choose_parts(parts, grid, midline, rules, rules.min_ml):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hlfd.preprocess.components import ball_opening, components, index_box
+from hlfd.preprocess.components import components, index_box
 from hlfd.preprocess.frame import Frame
 from hlfd.preprocess.grid import Box
+from hlfd.preprocess.morphology import opening
 
 COARSE_MM = 5.0
 BODY_HU = -250.0
@@ -48,7 +49,7 @@ def _middle(mask: NDArray[np.bool_]) -> float:
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    found = components(ball_opening(mask, 1))
+    found = components(opening(mask, 1))
     if not found.parts:
         found = components(mask)
     if not found.parts:

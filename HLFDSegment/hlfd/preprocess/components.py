@@ -1,4 +1,4 @@
-"""Connected components and small morphology on masks, cropped to what is filled (SimpleITK)."""
+"""Connected components of masks, cropped to what is filled (SimpleITK)."""
 
 from __future__ import annotations
 
@@ -70,30 +70,3 @@ def _part(statistics: object, label: int, offset: tuple[int, ...]) -> Part:
         (z + oz + depth, y + oy + height, x + ox + width),
         (cz + oz, cy + oy, cx + ox),
     )
-
-
-def ball_opening(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Return the opening of ``mask`` by a ball of ``radius`` voxels; voxels outside count as part of the mask."""
-    import SimpleITK as sitk
-
-    low, high = index_box(mask)
-    if radius < 1 or low == high:
-        return mask
-    result = np.zeros_like(mask)
-    crop = tuple(slice(max(0, a - radius), b + radius) for a, b in zip(low, high))
-    # The border of the image repeats the mask, or organs cut by the edge of the image would lose their last slices.
-    padded = np.pad(mask[crop], radius, mode="edge")
-    image = sitk.GetImageFromArray(padded.view(np.uint8))
-    opened = sitk.BinaryMorphologicalOpening(image, [radius] * 3, sitk.sitkBall, 0.0, 1.0)
-    inner = (slice(radius, -radius),) * 3
-    result[crop] = sitk.GetArrayViewFromImage(opened)[inner] > 0
-    return result & mask
-
-
-def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Return ``mask`` grown by a ball of ``radius`` voxels."""
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
-    grown = sitk.BinaryDilate(image, [radius] * 3, sitk.sitkBall, 0.0, 1.0)
-    return sitk.GetArrayFromImage(grown).view(np.bool_)
