@@ -2,7 +2,23 @@
 
 The engine runs in a worker thread on a copy of the image and never touches the scene; its result enters the scene
 in ``poll()``, which the owner of the scene calls from its own thread (a QTimer in Slicer, asyncio in the browser
-application, a loop in a script).
+application, a loop in a script)::
+
+    engine = WorkerEngine(SegmentSettings(model="kidney", device="auto"))  # HLFDSegmentLib.worker_engine
+    logic = SegmentLogic(scene, engine)
+    logic.event.connect(on_event)          # Stage(name), Progress(done, total, seconds_left), Warn(message)
+    logic.finished.connect(on_finished)    # Segmented: segmentation_node, structures_table, lesions_table, result
+    logic.failed.connect(on_failed)        # HlfdError: code, message, remedy
+    logic.cancelled.connect(on_cancelled)  # a sentence that says why
+    engine.settings = SegmentSettings(...)  # read at the next start
+    logic.start(volume_node, Outputs(segmentation_node=None, surfaces=True, tables=True))
+    timer -> logic.poll()                  # at most some milliseconds; returns State.IDLE when nothing runs
+    logic.cancel()                         # ``cancelled`` follows within a second
+    logic.close()                          # on exit and module reload: cancels, and ends the engine's process
+
+What else runs in the engine's process: ``job = engine.jobs.submit("probe", {"model": "kidney"})``, then
+``engine.jobs.poll()`` from the same timer until ``job.finished``; ``job.result`` tells devices and versions.
+``engine.jobs.log()`` is the text of what the process printed.
 """
 
 from __future__ import annotations
