@@ -23,6 +23,8 @@ Window = tuple[float, float]
 class CasePatches:
     """What patches of real cases look like, where they are taken, and how they are varied."""
 
+    spacing_mm: float = 1.5
+    """Isotropic spacing of the cached cases that patches are taken from."""
     size: tuple[int, int, int] = (96, 96, 96)
     """Voxels along (z, y, x)."""
     windows: tuple[Window, ...] = ((-200.0, 300.0), (-1000.0, 1000.0))
@@ -43,6 +45,8 @@ class CasePatches:
     """Largest standard deviation of added noise."""
 
     def __post_init__(self) -> None:
+        if self.spacing_mm <= 0:
+            raise ConfigError(f"spacing_mm is {self.spacing_mm}; a positive number was expected.")
         if len(self.size) != 3 or min(self.size) < 2:
             raise ConfigError(f"size is {self.size}; three numbers of voxels from 2 were expected.")
         if not self.windows or any(low >= high for low, high in self.windows):

@@ -5,6 +5,7 @@ Every stage keeps its result under the recipe's folder and is skipped or resumed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from hlfd.config import from_mapping, look_up, read_yaml
 from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
 from hlfd.errors import ConfigError
+from hlfd.training.case_source import CasePatches
 from hlfd.training.settings import TrainSettings
 
-NETWORK_STAGES = ("locator", "refiner", "teacher")
+NETWORK_STAGES = ("locator", "teacher", "refiner")
 STAGES = ("pool", *NETWORK_STAGES, "package", "assess")
 
 
@@ -25,10 +27,10 @@ class NetworkRecipe:
 
     network: str
     """Name in ``NETWORKS``."""
-    patch: PatchSettings
+    patch: PatchSettings | CasePatches
     """Training patches: spacing, size, HU windows, where they are taken."""
     classes: dict[str, list[str]]
-    """Training classes: name -> names of the phantom's labels it covers; all other labels are background."""
+    """Training classes: name -> labels it covers, of the phantom or of the data set; all others are background."""
     exported: dict[str, list[str]]
     """Classes of the package: name -> training classes merged into it; the rest is merged into background."""
     training: TrainSettings
@@ -55,9 +57,18 @@ class NetworkRecipe:
         return [[i for i in range(len(self.classes) + 1) if i not in used], *groups]
 
 
+def missing(name: str) -> Callable[[], Any]:
+    """Return the default of a dataclass field that must be given although the fields before it have defaults."""
+
+    def refuse() -> Any:
+        raise ConfigError(f'The recipe lacks the key "{name}".', "Compare it with those in configs/.")
+
+    return refuse
+
+
 @dataclass(frozen=True)
-class Recipe:
-    """All that makes a package, in the order of ``STAGES``."""
+class PackageRecipe:
+    """What every recipe says, whatever its networks are trained on."""
 
     name: str
     version: str
@@ -65,9 +76,7 @@ class Recipe:
     task: str
     folder: Path
     labels: str
-    train: PoolSettings
-    validation: PoolSettings
-    test: PoolSettings
+    """Label table of the package: ``kidney`` or ``liver``."""
     networks: dict[str, NetworkRecipe]
     region: dict[str, Any]
     licence: str
@@ -78,20 +87,23 @@ class Recipe:
     validation_patches: int = 24
 
 
+@dataclass(frozen=True)
+class Recipe(PackageRecipe):
+    """A package from simulated CT, in the order of ``STAGES``."""
+
+    train: PoolSettings = field(default_factory=missing("train"))
+    validation: PoolSettings = field(default_factory=missing("validation"))
+    test: PoolSettings = field(default_factory=missing("test"))
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe; raise ``ConfigError`` that names the key at fault."""
     data = read_yaml(path)
     where = f'recipe "{path}"'
     try:
         for pool in ("train", "validation", "test"):
-            data[pool] = from_mapping(PoolSettings, _tuples(data[pool]), f"{where}, {pool}")
-        networks = {}
-        for name, entry in data["networks"].items():
-            look_up(name, NETWORK_STAGES, f"network in {where}")
-            entry["patch"] = from_mapping(PatchSettings, _tuples(entry["patch"]), f"{where}, {name}, patch")
-            entry["training"] = from_mapping(TrainSettings, _tuples(entry["training"]), f"{where}, {name}, training")
-            networks[name] = from_mapping(NetworkRecipe, entry, f"{where}, {name}")
-        data["networks"] = networks
+            data[pool] = from_mapping(PoolSettings, tuples(data[pool]), f"{where}, {pool}")
+        data["networks"] = read_networks(data["networks"], PatchSettings, where)
         data["folder"] = Path(data["folder"])
     except (KeyError, AttributeError, TypeError) as error:
         raise ConfigError(
@@ -100,7 +112,22 @@ def read_recipe(path: Path) -> Recipe:
     return from_mapping(Recipe, data, where)
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+def read_networks(
+    entries: dict[str, Any], patches: type[PatchSettings | CasePatches], where: str
+) -> dict[str, NetworkRecipe]:
+    """Return the networks of a recipe by role; raise ``ConfigError`` for a wrong role or key."""
+    networks = {}
+    for name, entry in entries.items():
+        look_up(name, NETWORK_STAGES, f"network in {where}")
+        patch: Any = from_mapping(patches, tuples(entry["patch"]), f"{where}, {name}, patch")
+        training = from_mapping(TrainSettings, tuples(entry["training"]), f"{where}, {name}, training")
+        networks[name] = from_mapping(
+            NetworkRecipe, {**entry, "patch": patch, "training": training}, f"{where}, {name}"
+        )
+    return networks
+
+
+def tuples(values: dict[str, Any]) -> dict[str, Any]:
     """Return the mapping with lists, also nested ones, as tuples: the type of frozen settings."""
 
     def convert(value: Any) -> Any:

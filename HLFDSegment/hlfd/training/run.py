@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
+from hlfd.checkpoint import write_atomically
 from hlfd.config import look_up
-from hlfd.data.phantom_source import PhantomSource
+from hlfd.data.phantom_source import PatchSettings, PhantomSource
 from hlfd.data.pool import PoolEntry, PoolSettings, build_pool
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
@@ -19,7 +20,8 @@ from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
 from hlfd.training.fit import fit
 from hlfd.training.objective import Supervised
-from hlfd.training.recipe import NETWORK_STAGES, STAGES, NetworkRecipe, Recipe, read_recipe
+from hlfd.training.recipe import NETWORK_STAGES, STAGES, NetworkRecipe, PackageRecipe, Recipe, read_recipe
+from hlfd.training.source import PatchSource, Sample
 from hlfd.training.validation import PatchValidator
 
 _CALIBRATION_PATCHES = 8
@@ -36,28 +38,40 @@ def run_recipe(
     Finished stages are skipped and broken ones resumed. Raises ``ConfigError`` for a wrong recipe or stage.
     """
     recipe = read_recipe(path)
-    for stage in stages or ():
-        look_up(stage, list(STAGES), "stage")
-    for stage in STAGES:
-        if stages and stage not in stages:
-            continue
-        if stage in NETWORK_STAGES and stage not in recipe.networks:
-            continue
-        on_event(Stage(stage))
-        if stage == "pool":
-            for part in ("train", "validation"):
-                pool(recipe, part, on_event, cancel)
-        elif stage in NETWORK_STAGES:
-            train_network(recipe, stage, on_event, cancel)
-        elif stage == "package":
-            from hlfd.training.packaging import package_recipe
 
-            package_recipe(recipe, path)
-        else:
-            from hlfd.training.assess import assess_recipe
+    def pools() -> None:
+        for part in ("train", "validation"):
+            pool(recipe, part, on_event, cancel)
 
-            assess_recipe(recipe, on_event, cancel)
+    def package() -> None:
+        from hlfd.training.packaging import package_recipe
+
+        package_recipe(recipe, path)
+
+    def assess() -> None:
+        from hlfd.training.assess import assess_recipe
+
+        assess_recipe(recipe, on_event, cancel)
+
+    training = {
+        role: partial(train_network, recipe, role, on_event, cancel)
+        for role in NETWORK_STAGES
+        if role in recipe.networks
+    }
+    run_stages({"pool": pools, **training, "package": package, "assess": assess}, STAGES, stages, on_event)
     return recipe.folder
+
+
+def run_stages(
+    actions: Mapping[str, Callable[[], object]], known: Sequence[str], chosen: Sequence[str] | None, on_event: OnEvent
+) -> None:
+    """Do the ``chosen`` actions (all by default) in their order; raise ``ConfigError`` for a stage not ``known``."""
+    for stage in chosen or ():
+        look_up(stage, list(known), "stage")
+    for stage, action in actions.items():
+        if not chosen or stage in chosen:
+            on_event(Stage(stage))
+            action()
 
 
 def pool(recipe: Recipe, part: str, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> list[PoolEntry]:
@@ -72,7 +86,7 @@ def build_for_training(entry: NetworkRecipe) -> SegmentationNetwork:
     return build_network(entry.network, **channels, **entry.parameters)
 
 
-def trained_network(recipe: Recipe, stage: str) -> MergeClasses:
+def trained_network(recipe: PackageRecipe, stage: str) -> MergeClasses:
     """Return the trained network of ``stage`` with its training classes merged into the exported ones."""
     from hlfd.checkpoint import load_weights
 
@@ -89,21 +103,33 @@ def train_network(
 ) -> dict[str, float]:
     """Train one network of the recipe, resuming an earlier run, and return its best validation metrics."""
     entry = recipe.networks[stage]
-    network = build_for_training(entry)
+    assert isinstance(entry.patch, PatchSettings)  # as read_recipe reads it
     train_source = PhantomSource(pool(recipe, "train"), entry.patch, entry.classes, recipe.seed)
     held_out = PhantomSource(pool(recipe, "validation"), entry.patch, entry.classes, recipe.seed + 1)
+    samples = [held_out.sample(index) for index in range(recipe.validation_patches)]
+    return fit_network(recipe, stage, train_source, samples, on_event, cancel)
+
+
+def fit_network(
+    recipe: PackageRecipe,
+    stage: str,
+    train_source: PatchSource,
+    held_out: Sequence[Sample],
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> dict[str, float]:
+    """Train one network of a recipe on patches of any source; return the best metrics on the ``held_out`` ones.
+
+    An earlier run in the recipe's folder is resumed, a finished one is not repeated.
+    """
+    entry = recipe.networks[stage]
+    network = build_for_training(entry)
     if entry.initial:
         _begin_with(network, entry, train_source)
-    names = ["background", *entry.classes]
-    weights = tuple(entry.class_weights.get(name, 1.0) for name in names)
-    validator = PatchValidator(
-        [held_out.sample(index) for index in range(recipe.validation_patches)],
-        names=["background", *entry.exported],
-        groups=entry.channel_groups(),
-    )
+    validator = PatchValidator(held_out, names=["background", *entry.exported], groups=entry.channel_groups())
     result = fit(
         network,
-        Supervised(partial(dice_ce_loss, class_weights=weights, smooth=1.0)),
+        Supervised(segmentation_loss(entry)),
         train_source,
         entry.training,
         folder=recipe.folder / stage,
@@ -111,11 +137,22 @@ def train_network(
         on_event=on_event,
         cancel=cancel,
     )
-    (recipe.folder / stage / "result.json").write_text(json.dumps(result.metrics, indent=1), encoding="utf-8")
+    metrics = json.dumps(result.metrics, indent=1)
+    write_atomically(recipe.folder / stage / "result.json", lambda path: _write_text(path, metrics))
     return result.metrics
 
 
-def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: PhantomSource) -> None:
+def segmentation_loss(entry: NetworkRecipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return Dice plus cross entropy with the recipe's class weights."""
+    weights = tuple(entry.class_weights.get(name, 1.0) for name in ["background", *entry.classes])
+    return partial(dice_ce_loss, class_weights=weights, smooth=1.0)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: PatchSource) -> None:
     """Load the recipe's initial weights; a resumed run replaces them by its checkpoint's."""
     assert entry.initial is not None
     merged = MergeClasses(network, entry.channel_groups())  # as packages and runs hold them
