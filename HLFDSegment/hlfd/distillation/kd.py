@@ -1,0 +1,42 @@
+"""Knowledge distillation on the logits of every voxel, and the prediction map loss of EMKD, which is the same."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from hlfd.distillation.base import Channels, Features, Method, check_positive
+from hlfd.distillation.shapes import check_pair, resize
+
+
+def prediction_map_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
+    """T^2 * KL(softmax(t/T) || softmax(s/T)) over the channels, mean over batch and voxels.
+
+    Both are logits (B, C, *spatial); a student of another spatial size is resized linearly to the teacher's. The
+    teacher gets no gradient. Computed in float32. Source: Hinton et al., arXiv 1503.02531; as PMD in Qin et al., IEEE
+    TMI 2021, arXiv 2108.09987.
+    """
+    check_pair(student, teacher, same_channels=True)
+    student = resize(student, teacher.shape[2:])
+    log_p = F.log_softmax(student.float() / temperature, dim=1)
+    log_q = F.log_softmax(teacher.detach().float() / temperature, dim=1)
+    divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
+    return divergence * (temperature**2 * teacher.shape[1] / teacher.numel())
+
+
+class Kd(Method):
+    """Hinton's distillation of the logits: one term, ``kd``."""
+
+    name = "kd"
+
+    def __init__(
+        self, student: Channels, teacher: Channels, classes: int, spatial_dims: int, temperature: float = 4.0
+    ) -> None:
+        super().__init__(student, teacher, classes, spatial_dims)
+        check_positive(self.name, temperature=temperature)
+        self.temperature = temperature
+        self.read(["out"])
+
+    def forward(self, student: Features, teacher: Features, labels: Tensor) -> dict[str, Tensor]:
+        """Return the divergence of the predictions."""
+        return {"kd": prediction_map_loss(student["out"], teacher["out"], self.temperature)}
