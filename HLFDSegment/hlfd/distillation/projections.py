@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class RandomProjections(nn.Module):
 
     def draw(self, device: torch.device) -> dict[str, Project]:
         """Return new projections by name, on ``device``."""
-        generator = torch.Generator().manual_seed((self._seed << 32) + self.draws)
+        mixed = np.random.SeedSequence([self._seed, self.draws]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(mixed))
         self.draws += 1
         return {name: self._one(*channels, generator, device) for name, channels in self._shapes.items()}
 
