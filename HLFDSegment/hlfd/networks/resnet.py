@@ -1,0 +1,71 @@
+"""Residual stages: the encoders of the ResNet-18 student, RA-UNet and PSPNet.
+
+Source: He et al., "Deep residual learning for image recognition", CVPR 2016; the dilated stages of PSPNet as in
+Zhao et al., "Pyramid scene parsing network", CVPR 2017.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hlfd.networks.blocks import Step, conv, norm, unit
+
+EXPANSION = 4
+"""Outer width of a bottleneck block by its inner width."""
+
+
+class ResidualBlock(nn.Module):
+    """relu(body(x) + shortcut(x)): two 3^d convolutions, or as a bottleneck 1-3-1 with four times the outer width."""
+
+    def __init__(
+        self, dims: int, channels_in: int, width: int, stride: int = 1, dilation: int = 1, bottleneck: bool = False
+    ) -> None:
+        super().__init__()
+        channels = width * EXPANSION if bottleneck else width
+        if bottleneck:
+            layers = [
+                *unit(dims, channels_in, width, kernel=1),
+                *unit(dims, width, width, stride=stride, dilation=dilation),
+                conv(dims, width, channels, kernel=1),
+            ]
+        else:
+            layers = [
+                *unit(dims, channels_in, width, stride=stride, dilation=dilation),
+                conv(dims, width, width, dilation=dilation),
+            ]
+        self.body = nn.Sequential(*layers, norm(dims, channels))
+        self.shortcut: nn.Module = nn.Sequential()  # gives back its input
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                conv(dims, channels_in, channels, kernel=1, stride=stride), norm(dims, channels)
+            )
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated sum, at the size of ``x`` divided by the stride."""
+        total: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return total
+
+
+def residual_stage(
+    dims: int,
+    channels_in: int,
+    width: int,
+    blocks: int,
+    stride: int = 1,
+    dilation: int = 1,
+    bottleneck: bool = False,
+) -> nn.Sequential:
+    """Return ``blocks`` residual blocks, the first with ``stride`` and half the dilation."""
+    outer = width * EXPANSION if bottleneck else width
+    first = ResidualBlock(dims, channels_in, width, stride, max(dilation // 2, 1), bottleneck)
+    return nn.Sequential(
+        first, *(ResidualBlock(dims, outer, width, 1, dilation, bottleneck) for _ in range(blocks - 1))
+    )
+
+
+def stage_steps(blocks: int, stride: int = 1, dilation: int = 1, bottleneck: bool = False) -> list[Step]:
+    """Return the layers on the widest path through ``residual_stage``."""
+    head = max(dilation // 2, 1)
+    first = [Step(3, stride, head)] if bottleneck else [Step(3, stride, head), Step(3, 1, head)]
+    return first + [Step(3, 1, dilation)] * ((blocks - 1) * (1 if bottleneck else 2))
