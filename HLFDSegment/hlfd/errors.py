@@ -96,6 +96,30 @@ class MissingDependencyError(HlfdError):
     code = "dependency_missing"
 
 
+class TorchMissingError(MissingDependencyError):
+    """The requested function needs torch, which is not installed."""
+
+    code = "torch_missing"
+
+
+class TorchBrokenError(MissingDependencyError):
+    """torch is installed, but cannot be loaded."""
+
+    code = "torch_broken"
+
+
+class OutOfMemoryError(HlfdError):
+    """The machine has too little memory left for the work."""
+
+    code = "out_of_memory"
+
+
+class WorkerDiedError(HlfdError):
+    """The worker's process could not be started, or ended in the middle of a job."""
+
+    code = "worker_died"
+
+
 class DeviceError(HlfdError):
     """A device that was asked for and cannot be used."""
 

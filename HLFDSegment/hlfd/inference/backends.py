@@ -119,7 +119,7 @@ def choose_backend(settings: SegmentSettings, entries: tuple[NetworkEntry | None
     if settings.backend == "openvino":
         _import_openvino()
     wants_cuda = settings.device.startswith("cuda")
-    if wants_cuda or (settings.device == "auto" and has_torch and _nvidia_present()):
+    if wants_cuda or (settings.device == "auto" and has_torch and nvidia_present()):
         cuda = _cuda_device(settings.device) if has_torch else None
         if cuda:
             return "torch", cuda
@@ -145,7 +145,7 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _nvidia_present() -> bool:
+def nvidia_present() -> bool:
     """Return whether a CUDA driver is loaded, without the seconds that importing torch takes."""
     return os.path.exists("/proc/driver/nvidia/version") or os.path.exists(r"C:\Windows\System32\nvcuda.dll")
 
