@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from hlfd.config import look_up
 from hlfd.data.pool import PoolEntry
 from hlfd.errors import ConfigError
 from hlfd.labels import PHANTOM_LABELS
 from hlfd.phantom import AcquisitionSettings, render
-from hlfd.phantom.intensity import PHASE_SHARES, PHASES
+from hlfd.phantom.intensity import PHASES
 from hlfd.phantom.tissues import LABEL_OF_TISSUE
 from hlfd.preprocess.intensity import window_channels
 
@@ -40,8 +41,12 @@ class PatchSettings:
     """Share of the patches that are resampled from a coarser acquisition."""
     blur_mm: tuple[float, float] = (2.0, 5.0)
     """Range of the in-plane and of the slice spacing in mm of a coarser acquisition: up to the first, the second."""
-    native_share: float | None = None
-    """Share of scans without contrast medium; None takes that of the simulation (``PHASE_SHARES``)."""
+    phases: dict[str, float] | None = None
+    """Weights of the contrast phases that are drawn; None takes those of the simulation (``PHASE_SHARES``)."""
+
+    def __post_init__(self) -> None:
+        for phase in self.phases or ():
+            look_up(phase, PHASES, "phase in phases")
 
 
 def class_lookup(classes: dict[str, list[str]]) -> NDArray[np.uint8]:
@@ -91,12 +96,11 @@ class PhantomSource:
         return {"image": torch.from_numpy(channels), "label": label}
 
     def _phase(self, rng: np.random.Generator) -> str | None:
-        share = self._settings.native_share
-        if share is None:
+        phases = self._settings.phases
+        if phases is None:
             return None
-        enhanced = {phase: p for phase, p in zip(PHASES, PHASE_SHARES) if phase != "native"}
-        weights = np.array(list(enhanced.values()))
-        return "native" if rng.random() < share else str(rng.choice(list(enhanced), p=weights / weights.sum()))
+        weights = np.array(list(phases.values()))
+        return str(rng.choice(list(phases), p=weights / weights.sum()))
 
     def _centre(self, entry: PoolEntry, rng: np.random.Generator) -> NDArray[np.float64]:
         draw = rng.random()
