@@ -53,6 +53,17 @@ def test_a_tumor_on_the_kidney_stays_whole(clean, labels, make):
     assert (cleaned[tumor] == 2).all()
 
 
+def test_a_sheet_that_barely_touches_the_kidney_is_no_lesion_of_it(clean, labels):
+    sheet = np.zeros(SHAPE, bool)
+    sheet[10:50, 36:38, 5:70] = True  # in front of the kidney, which reaches y = 72 mm
+    sheet &= labels == 0
+    labels[sheet] = 2
+    barely, _ = clean(labels.copy(), contact_share=0.2)
+    assert not barely[sheet].any()
+    tolerant, _ = clean(labels.copy(), contact_share=0.0)
+    assert (tolerant[sheet] == 2).any()
+
+
 def test_a_second_component_on_one_side_is_dropped(clean, labels):
     labels[5:9, 5:20, 5:20] = 1
     cleaned, _ = clean(labels)
