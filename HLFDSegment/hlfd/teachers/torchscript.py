@@ -8,6 +8,7 @@ an identity module that can be hooked.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from hlfd.errors import ConfigError, ModelError
 from hlfd.networks.base import TAP_NAMES
 from hlfd.teachers.settings import TeacherSettings
 from hlfd.teachers.teacher import Teacher, first_channels, tensor_dims
+
+_FORWARD = re.compile(r"forward\d*")
 
 
 def load_torchscript(settings: TeacherSettings) -> Teacher:
@@ -139,7 +142,8 @@ def _nodes(block: Any) -> Iterator[Any]:
 
 def _callee(node: Any, graph: Any) -> list[str] | None:
     """Return the attribute names from the graph's own module to the one whose forward ``node`` calls, else None."""
-    if node.kind() != "prim::CallMethod" or node.s("name") != "forward":
+    # A traced module that is called again runs forward1, forward2 and so on.
+    if node.kind() != "prim::CallMethod" or not _FORWARD.fullmatch(node.s("name")):
         return None
     names, value = [], next(node.inputs())
     while value.node().kind() == "prim::GetAttr":
