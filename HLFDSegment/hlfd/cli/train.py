@@ -20,34 +20,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--fresh", action="store_true", help="delete what earlier runs of these stages trained")
     parser.add_argument("--stages", nargs="+", metavar="STAGE", help="only these stages of the recipe")
     parser.add_argument("--steps", type=int, help="train every network for this many steps, for a quick trial")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the data set of a recipe on labelled cases")
+    parser.add_argument("--fold", type=int, nargs="+", metavar="N", help="only these folds of such a recipe")
 
 
 def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
     """Run the recipe and return the exit code."""
     require_torch("Training")
+    from hlfd.training.dataset_recipe import is_dataset_recipe
+
+    run_it = _run_dataset if is_dataset_recipe(args.config) else _run_simulated
+    stages, folder = run_it(args, console, cancel)
+    console.say(f"Done; results are in {folder}")
+    console.result({"command": "train", "config": args.config, "stages": stages, "folder": folder})
+    return 0
+
+
+def _run_simulated(args: argparse.Namespace, console: Console, cancel: CancelToken) -> tuple[list[str], Path]:
     from hlfd.config import look_up
     from hlfd.training.recipe import STAGES, read_recipe
     from hlfd.training.run import run_recipe
 
+    if args.data is not None or args.fold:
+        raise UsageError("--data and --fold belong to recipes on labelled cases; this one simulates its data.")
     recipe = read_recipe(args.config)
     stages = [look_up(stage, list(STAGES), "stage") for stage in args.stages or STAGES]
     if args.fresh:
-        _forget(recipe.folder, [stage for stage in stages if stage in recipe.networks])
+        _forget([recipe.folder / stage for stage in stages if stage in recipe.networks])
     path = args.config if args.steps is None else with_steps(args.config, recipe.folder, args.steps)
-    folder = run_recipe(path, stages, console.on_event, cancel)
-    console.say(f"Done; results are in {folder}")
-    console.result({"command": "train", "config": path, "stages": stages, "folder": folder})
-    return 0
+    return stages, run_recipe(path, stages, console.on_event, cancel)
 
 
-def _forget(folder: Path, stages: list[str]) -> None:
-    """Delete the trained networks; the pool of anatomies does not depend on them and stays."""
-    for stage in stages:
+def _run_dataset(args: argparse.Namespace, console: Console, cancel: CancelToken) -> tuple[list[str], Path]:
+    from hlfd.config import look_up
+    from hlfd.training.dataset_recipe import DATASET_STAGES, ROLE_OF_STAGE, read_dataset_recipe
+    from hlfd.training.dataset_run import run_dataset_recipe
+
+    recipe = read_dataset_recipe(args.config)
+    stages = [look_up(stage, list(DATASET_STAGES), "stage") for stage in args.stages or DATASET_STAGES]
+    if args.fresh:
+        names = [ROLE_OF_STAGE.get(stage, stage) for stage in stages if stage not in ("prepare", "package")]
+        folds = args.fold or range(recipe.data_set.folds)
+        _forget([recipe.folder / f"fold{fold}" / name for fold in folds for name in names])
+    path = args.config if args.steps is None else with_steps(args.config, recipe.folder, args.steps)
+    return stages, run_dataset_recipe(path, args.data, args.fold, args.stages, console.on_event, cancel)
+
+
+def _forget(folders: list[Path]) -> None:
+    """Delete what stages made; the pool of anatomies and prepared cases do not depend on training and stay."""
+    for folder in folders:
         try:
-            if (folder / stage).is_dir():
-                shutil.rmtree(folder / stage)
+            if folder.is_dir():
+                shutil.rmtree(folder)
         except OSError as error:
-            raise OutputError(f'"{folder / stage}" cannot be deleted: {error.strerror}.') from error
+            raise OutputError(f'"{folder}" cannot be deleted: {error.strerror}.') from error
 
 
 def with_steps(config: Path, folder: Path, steps: int) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from hlfd.checkpoint import write_atomically
 from hlfd.data.layouts import Case
-from hlfd.errors import EmptyInputError, GeometryError
+from hlfd.errors import EmptyInputError, GeometryError, InputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.io.hounsfield import count_labels
 from hlfd.io.read import read_label_map, read_volume
 from hlfd.preprocess.frame import make_frame, sitk_image
 from hlfd.preprocess.grid import Grid, grid_over
@@ -34,13 +35,15 @@ _LAYOUT = 1  # raise it when the cached arrays change their meaning
 class CachedCase:
     """One case on the working grid: HU int16 and label values uint8, both (z, y, x) towards superior, anterior, right.
 
-    ``points`` holds, per label value present, up to 2000 voxel indices (n, 3) of it.
+    ``points`` holds, per label value present, up to 2000 voxel indices (n, 3) of it. ``source`` names what the arrays
+    were made from: files with their size and date, and the spacing.
     """
 
     name: str
     image: NDArray[np.int16]
     label: NDArray[np.uint8]
     points: dict[int, NDArray[np.int64]]
+    source: tuple[str, ...] = ()
 
 
 def check_same_grid(volume: Volume, label_map: LabelMap, name: str) -> None:
@@ -132,7 +135,8 @@ def open_case(folder: Path) -> CachedCase:
     description = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     points = {int(value): np.array(rows, np.int64) for value, rows in description["points"].items()}
     image, label = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label"))
-    return CachedCase(folder.name, image, label, points)
+    source = tuple(json.dumps(description.get(key)) for key in ("files", "spacing_mm", "layout"))
+    return CachedCase(folder.name, image, label, points, source)
 
 
 def cache_cases(
@@ -157,13 +161,43 @@ def cache_cases(
 
 
 def _cache_file_case(case: Case, folder: Path, spacing_mm: float, on_event: OnEvent) -> CachedCase:
+    return cache_at_spacings(case, {spacing_mm: folder}, on_event=on_event)[0]
+
+
+def cache_at_spacings(
+    case: Case, folders: Mapping[float, Path], known_values: Collection[int] | None = None, on_event: OnEvent = ignore
+) -> list[CachedCase]:
+    """Bring one case to the working grid of each spacing in mm and keep it in that spacing's folder.
+
+    Its files are read once, and only where a folder lacks them or they have changed. ``known_values`` are the label
+    values that may occur besides 0; a map without any label or with another value is refused then. Raises
+    ``EmptyInputError``, ``InputError``, ``GeometryError`` and what ``read_volume`` and ``read_label_map`` raise.
+    """
     if case.label is None:
         raise EmptyInputError(f'The case "{case.id}" has no label map.', "Leave it out of the training list.")
-    key = {"spacing_mm": spacing_mm, "files": [_fingerprint(case.image), _fingerprint(case.label)]}
-    if _is_current(folder, key):
-        return open_case(folder)
-    volume = read_volume(case.image, on_event=on_event)
-    return _cache(volume, read_label_map(case.label), folder, key)
+    files = [_fingerprint(case.image), _fingerprint(case.label)]
+    keys = {spacing: {"spacing_mm": spacing, "files": files} for spacing in folders}
+    old = [spacing for spacing, folder in folders.items() if not _is_current(folder, keys[spacing])]
+    if old:
+        label_map = read_label_map(case.label)
+        if known_values is not None:
+            _check_values(label_map, known_values, case.id)
+        volume = read_volume(case.image, on_event=on_event)
+        for spacing in old:
+            _cache(volume, label_map, folders[spacing], keys[spacing])
+    return [open_case(folder) for folder in folders.values()]
+
+
+def _check_values(label_map: LabelMap, known: Collection[int], name: str) -> None:
+    found = [int(value) for value in np.flatnonzero(count_labels(label_map.array)) if value > 0]
+    if not found:
+        raise EmptyInputError(f"{name}: the label map holds background only.", "Correct it, or leave the case out.")
+    unknown = sorted(set(found) - set(known))
+    if unknown:
+        raise InputError(
+            f"{name}: the label map has the values {unknown}; {sorted(known)} are known.",
+            "Name them under label_values, or correct the label map.",
+        )
 
 
 def _fingerprint(path: Path) -> list[Any]:

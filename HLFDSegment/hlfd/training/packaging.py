@@ -12,7 +12,7 @@ from hlfd.errors import ConfigError
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
 from hlfd.models.package import ModelPackage, file_sha256
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
-from hlfd.training.recipe import Recipe
+from hlfd.training.recipe import NetworkRecipe, PackageRecipe, Recipe
 from hlfd.training.run import parameter_count, trained_network
 
 LABEL_TABLES = {"kidney": KIDNEY_LABELS, "liver": LIVER_LABELS}
@@ -22,6 +22,22 @@ def package_recipe(recipe: Recipe, path: Path) -> ModelPackage:
     """Write ``<folder>/package/<name>/<version>/`` from the networks that the recipe has trained.
 
     Raises ``ConfigError`` when the locator or refiner is not trained yet; the teacher may be missing.
+    """
+    first, last = recipe.train.cases
+    data = f"Simulated CT around the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}; no real image."
+    metrics = training_metrics(recipe)
+    assessed = recipe.folder / "assess" / "summary.json"
+    if assessed.is_file():
+        metrics["simulated_test_cases"] = json.loads(assessed.read_text(encoding="utf-8"))
+    return package_networks(recipe, recipe.folder / "package", provenance(recipe, path, data), metrics)
+
+
+def package_networks(
+    recipe: PackageRecipe, root: Path, origin: dict[str, Any], metrics: dict[str, Any]
+) -> ModelPackage:
+    """Write ``<root>/<name>/<version>/`` from the networks trained in the recipe's folder.
+
+    ``origin`` and ``metrics`` go into the package. Raises ``ConfigError`` when the locator or refiner is not trained.
     """
     if recipe.labels not in LABEL_TABLES:
         raise ConfigError(f'labels is "{recipe.labels}"; {" or ".join(LABEL_TABLES)} was expected.')
@@ -39,15 +55,13 @@ def package_recipe(recipe: Recipe, path: Path) -> ModelPackage:
         licence=recipe.licence,
         notice=recipe.notice,
         demonstration=recipe.demonstration,
-        provenance=_provenance(recipe, path),
-        metrics=_metrics(recipe),
+        provenance=origin,
+        metrics=metrics,
     )
-    return write_package(
-        recipe.folder / "package", facts, refiner, locator=networks.get("locator"), teacher=networks.get("teacher")
-    )
+    return write_package(root, facts, refiner, locator=networks.get("locator"), teacher=networks.get("teacher"))
 
 
-def _trained(recipe: Recipe, role: str) -> TrainedNetwork | None:
+def _trained(recipe: PackageRecipe, role: str) -> TrainedNetwork | None:
     if role == "teacher" and not (recipe.folder / role / "best.safetensors").is_file():
         return None
     entry = recipe.networks[role]
@@ -62,38 +76,40 @@ def _trained(recipe: Recipe, role: str) -> TrainedNetwork | None:
     )
 
 
-def _provenance(recipe: Recipe, path: Path) -> dict[str, Any]:
-    """Return where the weights come from: recipe, its checksum, data and steps."""
-    steps = {}
-    for role in recipe.networks:
+def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
+    """Return where the weights come from: recipe, its checksum, ``data`` in words, and steps."""
+    steps: dict[str, Any] = {}
+    for role, entry in recipe.networks.items():
         weights = recipe.folder / role / "best.safetensors"
         if weights.is_file():
             network = trained_network(recipe, role)
             steps[role] = {
-                "network": recipe.networks[role].network,
+                "network": entry.network,
                 "parameters": parameter_count(network),
-                "steps_planned": recipe.networks[role].training.steps,
+                "steps_planned": entry.training.steps,
+                **({"distillation": _methods(entry)} if entry.distillation else {}),
                 **read_metadata(weights),
             }
-    first, last = recipe.train.cases
     return {
         "recipe": path.name,
         "recipe_sha256": file_sha256(path),
         "hlfd": __version__,
-        "data": f"Simulated CT around the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}; no real image.",
+        "data": data,
         "networks": steps,
     }
 
 
-def _metrics(recipe: Recipe) -> dict[str, Any]:
-    """Return what was measured: on validation patches by the training, on test cases by the stage ``assess``."""
+def _methods(entry: NetworkRecipe) -> str:
+    assert entry.distillation is not None
+    return ", ".join(f"{method.name} x {method.weight:g}" for method in entry.distillation.entries())
+
+
+def training_metrics(recipe: PackageRecipe) -> dict[str, Any]:
+    """Return what the training of each network measured on validation patches."""
     values: dict[str, Any] = {}
     for role in recipe.networks:
         result = recipe.folder / role / "result.json"
         if result.is_file():
             patches = json.loads(result.read_text(encoding="utf-8"))
             values[f"{role}_validation_patches"] = {name: round(value, 4) for name, value in patches.items()}
-    assessed = recipe.folder / "assess" / "summary.json"
-    if assessed.is_file():
-        values["simulated_test_cases"] = json.loads(assessed.read_text(encoding="utf-8"))
     return values

@@ -13,6 +13,7 @@ from typing import Any
 from hlfd.config import from_mapping, look_up, read_yaml
 from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
+from hlfd.distillation import DistillSettings
 from hlfd.errors import ConfigError
 from hlfd.training.case_source import CasePatches
 from hlfd.training.settings import TrainSettings
@@ -39,6 +40,8 @@ class NetworkRecipe:
     """Parameters of the network's builder besides its channels."""
     class_weights: dict[str, float] = field(default_factory=dict)
     """Weight of a training class in the cross entropy; 1 where it is not named."""
+    distillation: DistillSettings | None = None
+    """How the recipe's teacher guides this network; None trains on labels alone."""
     initial: str | None = None
     """Weights of a package to begin with instead of random ones: a safetensors file with the same training classes."""
 
@@ -48,6 +51,11 @@ class NetworkRecipe:
                 look_up(member, list(self.classes), f'training class under exported class "{name}"')
         for name in self.class_weights:
             look_up(name, ["background", *self.classes], "training class in class_weights")
+
+    @property
+    def guided(self) -> bool:
+        """Whether a method of the distillation reads the teacher."""
+        return self.distillation is not None and any(e.name != "none" for e in self.distillation.entries())
 
     def channel_groups(self) -> list[list[int]]:
         """Return the training channels merged into each exported channel, background first."""
@@ -64,6 +72,21 @@ def missing(name: str) -> Callable[[], Any]:
         raise ConfigError(f'The recipe lacks the key "{name}".', "Compare it with those in configs/.")
 
     return refuse
+
+
+def check_teacher(student: NetworkRecipe, teacher: NetworkRecipe | None, role: str) -> None:
+    """Raise ``ConfigError`` unless the teacher sees what the student sees and answers with the same classes."""
+    if teacher is None:
+        raise ConfigError(f"The {role} is distilled, but the recipe has no teacher.", "Add it under networks.")
+    for name, own, other in (
+        ("classes", list(student.classes.items()), list(teacher.classes.items())),
+        ("spacing_mm", student.patch.spacing_mm, teacher.patch.spacing_mm),
+        ("windows", student.patch.windows, teacher.patch.windows),
+    ):
+        if own != other:
+            raise ConfigError(
+                f"The {role} and its teacher differ in {name}: {own} and {other}.", f"Give both the same {name}."
+            )
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,11 @@ class PackageRecipe:
     seed: int = 0
     workers: int = 1
     validation_patches: int = 24
+
+    def __post_init__(self) -> None:
+        for role, entry in self.networks.items():
+            if entry.guided:
+                check_teacher(entry, self.networks.get("teacher"), role)
 
 
 @dataclass(frozen=True)
@@ -121,9 +149,11 @@ def read_networks(
         look_up(name, NETWORK_STAGES, f"network in {where}")
         patch: Any = from_mapping(patches, tuples(entry["patch"]), f"{where}, {name}, patch")
         training = from_mapping(TrainSettings, tuples(entry["training"]), f"{where}, {name}, training")
-        networks[name] = from_mapping(
-            NetworkRecipe, {**entry, "patch": patch, "training": training}, f"{where}, {name}"
-        )
+        values = {**entry, "patch": patch, "training": training}
+        if entry.get("distillation") is not None:
+            settings = tuples(entry["distillation"])
+            values["distillation"] = from_mapping(DistillSettings, settings, f"{where}, {name}, distillation")
+        networks[name] = from_mapping(NetworkRecipe, values, f"{where}, {name}")
     return networks
 
 

@@ -13,13 +13,14 @@ from hlfd.checkpoint import write_atomically
 from hlfd.config import look_up
 from hlfd.data.phantom_source import PatchSettings, PhantomSource
 from hlfd.data.pool import PoolEntry, PoolSettings, build_pool
+from hlfd.distillation import TeacherSpec, build_objective
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
 from hlfd.training.fit import fit
-from hlfd.training.objective import Supervised
+from hlfd.training.objective import Objective, Supervised
 from hlfd.training.recipe import NETWORK_STAGES, STAGES, NetworkRecipe, PackageRecipe, Recipe, read_recipe
 from hlfd.training.source import PatchSource, Sample
 from hlfd.training.validation import PatchValidator
@@ -107,7 +108,8 @@ def train_network(
     train_source = PhantomSource(pool(recipe, "train"), entry.patch, entry.classes, recipe.seed)
     held_out = PhantomSource(pool(recipe, "validation"), entry.patch, entry.classes, recipe.seed + 1)
     samples = [held_out.sample(index) for index in range(recipe.validation_patches)]
-    return fit_network(recipe, stage, train_source, samples, on_event, cancel)
+    teacher = trained_network(recipe, "teacher").network if entry.guided else None
+    return fit_network(recipe, stage, train_source, samples, teacher, on_event, cancel)
 
 
 def fit_network(
@@ -115,12 +117,14 @@ def fit_network(
     stage: str,
     train_source: PatchSource,
     held_out: Sequence[Sample],
+    teacher: nn.Module | TeacherSpec | None = None,
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
 ) -> dict[str, float]:
     """Train one network of a recipe on patches of any source; return the best metrics on the ``held_out`` ones.
 
-    An earlier run in the recipe's folder is resumed, a finished one is not repeated.
+    ``teacher`` is the frozen network that guides it, or the description of its outputs in the patches, where the
+    recipe distils. An earlier run in the recipe's folder is resumed, a finished one is not repeated.
     """
     entry = recipe.networks[stage]
     network = build_for_training(entry)
@@ -129,7 +133,7 @@ def fit_network(
     validator = PatchValidator(held_out, names=["background", *entry.exported], groups=entry.channel_groups())
     result = fit(
         network,
-        Supervised(segmentation_loss(entry)),
+        make_objective(entry, network, teacher),
         train_source,
         entry.training,
         folder=recipe.folder / stage,
@@ -140,6 +144,17 @@ def fit_network(
     metrics = json.dumps(result.metrics, indent=1)
     write_atomically(recipe.folder / stage / "result.json", lambda path: _write_text(path, metrics))
     return result.metrics
+
+
+def make_objective(
+    entry: NetworkRecipe, network: SegmentationNetwork, teacher: nn.Module | TeacherSpec | None = None
+) -> Objective:
+    """Return what the training of a recipe's network optimises: labels alone, or labels and a teacher."""
+    loss = segmentation_loss(entry)
+    if entry.distillation is None:
+        return Supervised(loss)
+    named = None if entry.distillation.segmentation != "dice_ce" else loss
+    return build_objective(entry.distillation, network, teacher, segmentation=named)
 
 
 def segmentation_loss(entry: NetworkRecipe) -> Callable[[Tensor, Tensor], Tensor]:
