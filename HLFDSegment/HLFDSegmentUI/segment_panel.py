@@ -1,133 +1,224 @@
-"""The panel that segments: input, output, one button, progress."""
+"""The panel of the module: its sections, the logic behind them, and the timer that carries news between both."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import sys
-from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-import ctk
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
-from hlfd.errors import HlfdError
-from hlfd.events import Event, Progress, Warn
-from HLFDSegmentLib.process_engine import ProcessEngine
-from HLFDSegmentLib.segment_logic import Outputs, Segmented, SegmentLogic
+from hlfd.config import SegmentSettings
+from hlfd.errors import HlfdError, ModelError
+from hlfd.events import Event
+from HLFDSegmentLib.edits import edited_segments, remember_segments
+from HLFDSegmentLib.report_export import store_result
+from HLFDSegmentLib.segment_logic import Outputs, Segmented, SegmentLogic, State
+from HLFDSegmentLib.worker_engine import WorkerEngine
+from HLFDSegmentUI.batch_section import BatchSection
+from HLFDSegmentUI.device_section import DeviceSection
+from HLFDSegmentUI.dialogs import confirmed, errors_shown, show_error
+from HLFDSegmentUI.log_section import LogSection
+from HLFDSegmentUI.model_section import ModelSection
+from HLFDSegmentUI.parameters import SegmentParameters, connect_widgets
+from HLFDSegmentUI.results_section import ResultsSection
+from HLFDSegmentUI.run_section import RunSection
+from HLFDSegmentUI.setup_section import SetupSection
 
-_POLL_MS = 50
+_POLL_MS = 20  # also gives Python's threads their turns: Slicer's event loop keeps the interpreter lock between ticks
+_NOTICE_STYLE = "background: #fff3cd; color: #533f03; border: 1px solid #e0c97f; border-radius: 3px; padding: 6px;"
 
 
 class SegmentPanel:
-    """Fills ``layout``; ``resource_path`` turns the name of a file in Resources into its path."""
+    """Works with the widgets ``ui`` of HLFDSegment.ui; ``requirements_file`` names the packages that are needed."""
 
-    def __init__(self, layout: qt.QLayout, resource_path: Callable[[str], str]) -> None:
-        self._resource_path = resource_path
-        python = shutil.which("PythonSlicer") or sys.executable  # Slicer puts its interpreter on PATH
-        self.logic = SegmentLogic(slicer.mrmlScene, ProcessEngine([python]))
+    def __init__(self, ui: Any, requirements_file: Path) -> None:
+        self._ui = ui
+        self._parameters: Any = None
+        self._tags: tuple[int, int] | None = None
+        self._probe: Any = None
+        self.engine = WorkerEngine(SegmentSettings())
+        self.logic = SegmentLogic(slicer.mrmlScene, self.engine)
+        self.logic.event.connect(self._on_event)
         self.logic.finished.connect(self._on_finished)
         self.logic.failed.connect(self._on_failed)
-        self.logic.cancelled.connect(lambda reason: self._show_running(False, reason))
-        self.logic.event.connect(self._on_event)
+        self.logic.cancelled.connect(self._on_cancelled)
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
-        self._timer.connect("timeout()", self._on_timeout)
-        self._build(layout)
+        self._timer.connect("timeout()", self._on_tick)
+        ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
+        self._log = LogSection(ui, self.engine.jobs.log)
+        self._run = RunSection(ui)
+        self.results = ResultsSection(ui, self)
+        self.model = ModelSection(ui, self._on_model)
+        self.device = DeviceSection(ui, self._on_device)
+        self.setup = SetupSection(ui, requirements_file, self.probe)
+        self.batch = BatchSection(ui, lambda: self.engine.jobs, self._settings, self)
+        ui.runButton.connect("clicked(bool)", self._on_run)
+        ui.cancelButton.connect("clicked(bool)", self._on_cancel)
+        ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.results.show)
 
     def close(self) -> None:
-        """Stop the work."""
+        """Stop all work and end the worker; called on module reload and exit."""
         self._timer.stop()
+        self.disconnect_parameters()
         self.logic.close()
 
-    def _build(self, layout: qt.QLayout) -> None:
-        section = ctk.ctkCollapsibleButton()
-        section.text = _("Segment")
-        layout.addWidget(section)
-        form = qt.QFormLayout(section)
-        self.input_selector = _selector("vtkMRMLScalarVolumeNode", _("Select a CT"))
-        form.addRow(_("Input volume:"), self.input_selector)
-        self.output_selector = _selector("vtkMRMLSegmentationNode", _("Create new segmentation"))
-        form.addRow(_("Output segmentation:"), self.output_selector)
-        self.run_button = qt.QPushButton(_("Segment kidney tumor"))
-        self.run_button.connect("clicked(bool)", self._on_run)
-        form.addRow(self.run_button)
-        self.progress_bar = qt.QProgressBar()
-        self.progress_bar.visible = False
-        form.addRow(self.progress_bar)
-        self.status_label = qt.QLabel("")
-        self.status_label.wordWrap = True
-        form.addRow(self.status_label)
-        layout.addStretch(1)
+    def connect_parameters(self, node: Any) -> None:
+        """Show the settings in a parameter node, and keep them there from now on."""
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self.disconnect_parameters()
+            self._parameters = SegmentParameters(node)
+            gui = connect_widgets(self._parameters, self._ui)
+            self._tags = gui, self._parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_parameters)
+        self._on_parameters()
+        self.results.show(self._ui.outputSelector.currentNode())
+
+    def disconnect_parameters(self) -> None:
+        """Let go of the parameter node, before it is removed with its scene."""
+        if self._parameters is not None and self._tags is not None:
+            gui, observer = self._tags
+            self._parameters.disconnectGui(gui)
+            self._parameters.RemoveObserver(observer)
+        self._parameters = self._tags = None
+
+    def begin(self, text: str) -> None:
+        """Note that work begins, and look for its news."""
+        self.say(text)
+        self._timer.start()
+
+    def say(self, text: str) -> None:
+        """Write a line into the log."""
+        self._log.add(text)
+
+    def end(self, text: str) -> None:
+        """Note that work ended."""
+        self.say(text)
+
+    def probe(self) -> None:
+        """Ask the worker what this machine has to compute with; it is then warm for the first click."""
+        if self.setup.missing:
+            self.device.say(_("Nothing can compute yet. Install what is missing in the section Setup."))
+            return
+        settings = self._settings_of_choice()
+        if settings is not None:
+            self._probe = self.engine.jobs.submit("probe", {"settings": asdict(settings)})
+            self._timer.start()
+
+    def _settings_of_choice(self) -> SegmentSettings | None:
+        choice = self.model.choice
+        if choice is None or choice.problem:
+            return None
+        return SegmentSettings(model=choice.key, device=self.device.device)
+
+    def _settings(self) -> SegmentSettings | None:
+        """Return what to segment with, after installing what is missing; None when the person declines."""
+        settings = self._settings_of_choice()
+        if settings is None:
+            problem = self.model.choice.problem if self.model.choice else _("No model is installed.")
+            show_error(ModelError(problem, _("Choose another model, or import one from a file.")))
+            return None
+        return settings if self.setup.ensure() else None
 
     def _on_run(self, checked: bool = False) -> None:
-        if self._timer.isActive():
-            self.logic.cancel()
-            self.status_label.text = _("Cancelling...")
+        if self.logic.state is not State.IDLE:
             return
-        with slicer.util.tryWithErrorDisplay(_("The segmentation could not be started.")):
-            if self._ensure_requirements():
-                self.logic.start(self.input_selector.currentNode(), Outputs(self.output_selector.currentNode()))
-                self._show_running(True)
+        with errors_shown(_("The segmentation could not be started.")):
+            settings, target = self._settings(), self._ui.outputSelector.currentNode()
+            if settings is None or (target is not None and not self._may_replace(target)):
+                return
+            self.engine.settings = settings
+            volume = self._ui.inputSelector.currentNode()
+            self.logic.start(volume, Outputs(target))
+            self._run.show_running()
+            self.begin(_("{name}: model {model}").format(name=volume.GetName(), model=settings.model))
 
-    def _on_timeout(self) -> None:
+    def _may_replace(self, segmentation_node: Any) -> bool:
+        edited = edited_segments(segmentation_node)
+        return not edited or confirmed(
+            _('These segments of "{node}" were edited and will be replaced: {names}. Go on?').format(
+                node=segmentation_node.GetName(), names=", ".join(edited)
+            )
+        )
+
+    def _on_cancel(self, checked: bool = False) -> None:
+        self._run.show_cancelling()
+        self.logic.cancel()
+
+    def _on_tick(self) -> None:
         self.logic.poll()
-
-    def _on_finished(self, segmented: Segmented) -> None:
-        lesions = len(segmented.result.lesions)
-        self._show_running(False, _("Done. Lesions found: {count}.").format(count=lesions))
-        self.output_selector.setCurrentNode(segmented.segmentation_node)
-
-    def _on_failed(self, error: HlfdError) -> None:
-        self._show_running(False, error.message)
-        slicer.util.errorDisplay(f"{error.message}\n\n{error.remedy}", windowTitle=_("HLFD Segment"))
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Progress) and event.total:
-            self.progress_bar.setRange(0, 100)
-            self.progress_bar.setValue(int(100 * event.done / event.total))
-        elif isinstance(event, Warn):
-            self.status_label.text = event.message
-
-    def _show_running(self, running: bool, text: str = "") -> None:
-        self.run_button.text = _("Cancel") if running else _("Segment kidney tumor")
-        self.progress_bar.setRange(0, 0 if running else 100)  # 0..0 moves until the first percent is known
-        self.progress_bar.visible = running
-        self.status_label.text = text
-        if running:
-            self._timer.start()
-        else:
+        self.engine.jobs.poll()
+        self.batch.poll()
+        self.results.export.poll()
+        self._look_at_probe()
+        idle = self.logic.state is State.IDLE and not self.batch.running and not self.results.export.running
+        if idle and self._probe is None:
             self._timer.stop()
 
-    def _ensure_requirements(self) -> bool:
-        """Install what the engine needs into Slicer after asking; return False if the user declines."""
-        missing = missing_requirements(self._resource_path("HLFDSegment/requirements.txt"))
-        if not missing:
-            return True
-        if not slicer.util.confirmOkCancelDisplay(_("Install {names} into Slicer?").format(names=", ".join(missing))):
-            return False
-        slicer.util.pip_install(missing)
-        return True
+    def _look_at_probe(self) -> None:
+        job = self._probe
+        if job is None or not job.finished:
+            return
+        self._probe = None
+        if job.error is not None:
+            self.device.say(job.error.message)
+            self.say(str(job.error))
+        elif job.result:
+            self.device.show(job.result)
+        job.release()
+
+    def _on_event(self, event: Event) -> None:
+        text = self._run.show_event(event)
+        if text:
+            self.say(text)
+
+    def _on_finished(self, segmented: Segmented) -> None:
+        node, result = segmented.segmentation_node, segmented.result
+        store_result(node, result)
+        remember_segments(node)
+        seconds = result.timing.get("total", 0.0)
+        text = _("Done in {seconds:.1f} s on {device}.").format(seconds=seconds, device=result.device)
+        self._run.show_idle(text)
+        if self._ui.outputSelector.currentNode() is node:
+            self.results.show(node)
+        else:
+            self._ui.outputSelector.setCurrentNode(node)
+        _centre_3d_views()
+        self.end(text)
+
+    def _on_failed(self, error: HlfdError) -> None:
+        self._run.show_idle(error.message)
+        self.end(str(error))
+        show_error(error)
+
+    def _on_cancelled(self, reason: str) -> None:
+        self._run.show_idle(reason)
+        self.end(reason)
+
+    def _on_model(self, key: str) -> None:
+        if self._parameters is not None:
+            self._parameters.model = key
+        self.probe()
+
+    def _on_device(self, device: str) -> None:
+        if self._parameters is not None:
+            self._parameters.device = device
+        self.probe()
+
+    def _on_parameters(self, caller: Any = None, event: Any = None) -> None:
+        """Show the settings that have no widget tied to them."""
+        if self._parameters is None:
+            return
+        if self.model.choice is None or self.model.choice.key != self._parameters.model:
+            self.model.select(self._parameters.model)
+        if self.device.device != self._parameters.device:
+            self.device.select(self._parameters.device)
 
 
-def missing_requirements(path: str) -> list[str]:
-    """Return the packages of a file of lines ``package>=version  # module it brings`` whose module is not there."""
-    missing = []
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            package, _separator, module = line.partition("#")
-            if package.strip() and importlib.util.find_spec(module.strip()) is None:
-                missing.append(package.strip())
-    return missing
-
-
-def _selector(node_type: str, none_text: str) -> slicer.qMRMLNodeComboBox:
-    selector = slicer.qMRMLNodeComboBox()
-    selector.nodeTypes = [node_type]
-    selector.addEnabled = False
-    selector.removeEnabled = False
-    selector.noneEnabled = True
-    selector.noneDisplay = none_text
-    selector.setMRMLScene(slicer.mrmlScene)
-    return selector
+def _centre_3d_views() -> None:
+    layout = slicer.app.layoutManager()  # None without a main window
+    for index in range(layout.threeDViewCount if layout is not None else 0):
+        layout.threeDWidget(index).threeDView().resetFocalPoint()

@@ -1,0 +1,109 @@
+"""What is installed in Slicer's Python, and the buttons that install what is missing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from hlfd.inference.backends import nvidia_present
+from HLFDSegmentLib.requirements import Requirement, missing, requirements
+from HLFDSegmentUI.dialogs import confirmed, errors_shown
+
+_REQUESTER = "HLFD Segment"
+_TORCH_VERSION = ">=2.4"
+
+
+class SetupSection:
+    """Lists the packages; ``on_installed`` hears when some were installed."""
+
+    def __init__(self, ui: Any, requirements_file: Path, on_installed: Callable[[], None]) -> None:
+        self._ui = ui
+        self._file = requirements_file
+        self._on_installed = on_installed
+        ui.installButton.connect("clicked(bool)", self._on_install)
+        ui.torchButton.connect("clicked(bool)", self._on_torch)
+        self._ui.setupHint.visible = False
+        self.refresh()
+
+    @property
+    def missing(self) -> list[Requirement]:
+        """What must be installed before the first run; PyTorch, which has its own button, is not among it."""
+        return [one for one in missing(requirements(self._file, gpu=False)) if one.module != "torch"]
+
+    def refresh(self) -> None:
+        """Show what is installed now; the section opens when something is missing."""
+        found = requirements(self._file, gpu=nvidia_present())
+        self._ui.setupLabel.text = "<br>".join(_line(requirement) for requirement in found)
+        self._ui.installButton.enabled = bool(self.missing)
+        torch = next(one for one in found if one.module == "torch")
+        self._ui.torchButton.visible = not torch.version
+        if self.missing:
+            self._ui.setupSection.collapsed = False
+
+    def ensure(self) -> bool:
+        """Install what is missing after asking; return whether everything needed is there now."""
+        if self.missing:
+            self._install()
+        return not self.missing
+
+    def _on_install(self, checked: bool = False) -> None:
+        self._install()
+
+    def _install(self) -> None:
+        specifiers = [requirement.specifier for requirement in self.missing]
+        with errors_shown(_("The installation failed. A proxy or a missing connection may be the reason.")):
+            if not _pip_install(specifiers):
+                return
+            self._after_install()
+
+    def _on_torch(self, checked: bool = False) -> None:
+        with errors_shown(_("PyTorch could not be installed.")):
+            try:
+                import PyTorchUtils
+            except ImportError:
+                slicer.util.infoDisplay(
+                    _("Install the extension PyTorch first (Extensions Manager), restart Slicer, and come back."),
+                    windowTitle=_REQUESTER,
+                )
+                return
+            logic = PyTorchUtils.PyTorchUtilsLogic()
+            logic.installTorch(askConfirmation=True, torchVersionRequirement=_TORCH_VERSION)
+            self._after_install()
+
+    def _after_install(self) -> None:
+        self.refresh()
+        self._ui.setupHint.text = _(
+            "Installed. If a package was in use before, restart Slicer to load the new version."
+        )
+        self._ui.setupHint.visible = True
+        self._on_installed()
+
+
+def _pip_install(specifiers: list[str]) -> bool:
+    """Install the packages as this version of Slicer does it best; return False if the person declines."""
+    if not confirmed(_("Install {names} into Slicer's Python?").format(names=", ".join(specifiers))):
+        return False
+    try:
+        from slicer.packaging import pip_ensure  # Slicer 5.12: progress, log and an offer to restart
+    except ImportError:
+        logging.info("HLFD Segment: installing %s", ", ".join(specifiers))
+        with slicer.util.WaitCursor():
+            slicer.util.pip_install(specifiers)
+        return True
+    pip_ensure(specifiers, requester=_REQUESTER, prompt_install=False)
+    return True
+
+
+def _line(requirement: Requirement) -> str:
+    if requirement.version:
+        state = escape(requirement.version)
+    else:
+        state = _("not installed (optional)") if requirement.optional else f"<b>{_('not installed')}</b>"
+    purpose = f" - {escape(requirement.purpose)}" if requirement.purpose else ""
+    return f"{escape(requirement.name)}: {state}{purpose}"
