@@ -289,3 +289,15 @@ def test_a_real_case_is_evaluated_within_seconds(shared_data):
     assert 0.9 < groups["kidney_and_masses"]["dice"] < 1
     assert groups["kidney_and_masses"]["nsd_1mm"] > 0.9
     assert groups["tumor"]["ref_ml"] == pytest.approx(18.85, abs=0.01)
+
+
+def test_what_is_false_is_measured_in_ml_and_by_its_farthest_voxel():
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    reference, predicted = np.zeros((20, 20, 20), np.uint8), np.zeros((20, 20, 20), np.uint8)
+    reference[5:10, 5:10, 5:10] = predicted[5:10, 5:10, 5:10] = 1
+    predicted[15, 7, 7] = 1  # 6 slices of 2 mm above
+    values = compare(predicted > 0, reference > 0, _map(reference, affine=affine))
+    assert values["false_ml"] == pytest.approx(0.002)
+    assert values["farthest_false_mm"] == pytest.approx(12.0)
+    same = compare(reference > 0, reference > 0, _map(reference, affine=affine))
+    assert same["false_ml"] == same["farthest_false_mm"] == 0.0

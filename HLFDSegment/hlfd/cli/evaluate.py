@@ -17,6 +17,8 @@ _SHOWN = (
     ("NSD 2 mm", "nsd_2mm", 3),
     ("HD95 mm", "hd95_mm", 1),
     ("volume error ml", "volume_error_ml", 1),
+    ("false ml", "false_ml", 2),
+    ("farthest false mm", "farthest_false_mm", 1),
 )
 
 

@@ -12,7 +12,13 @@ from hlfd.metrics.align import align
 from hlfd.metrics.groups import Groups, groups_for, is_lesion_group
 from hlfd.metrics.lesions import detect
 from hlfd.metrics.overlap import Counts, dice, relative_volume_difference, slice_dice, volume_overlap_error
-from hlfd.metrics.surface import bounding_box, hausdorff_95, normalised_surface_dice, surface_distances
+from hlfd.metrics.surface import (
+    bounding_box,
+    farthest_false_mm,
+    hausdorff_95,
+    normalised_surface_dice,
+    surface_distances,
+)
 from hlfd.volume import LabelMap
 
 
@@ -32,7 +38,7 @@ def compare(pred: NDArray[np.bool_], ref: NDArray[np.bool_], grid: LabelMap, les
     """Return every metric of two (k, j, i) masks on ``grid``; ``lesions`` adds detection and slice-wise Dice.
 
     Two empty masks agree: Dice and NSD are 1, HD95 and VOE 0, and ``both_empty`` says so. HD95 (mm) is None when one
-    mask is empty, RVD when the reference is.
+    mask is empty, RVD and the distance of the farthest false voxel (mm) when the reference is.
     """
     box = bounding_box(pred | ref) or (slice(0, 1),) * 3
     pred, ref = pred[box], ref[box]
@@ -47,6 +53,8 @@ def compare(pred: NDArray[np.bool_], ref: NDArray[np.bool_], grid: LabelMap, les
         "pred_ml": counts.pred * grid.voxel_ml,
         "ref_ml": counts.ref * grid.voxel_ml,
         "volume_error_ml": (counts.pred - counts.ref) * grid.voxel_ml,
+        "false_ml": (counts.pred - counts.both) * grid.voxel_ml,
+        "farthest_false_mm": farthest_false_mm(pred, ref, grid.spacing) if counts.ref else None,
         "both_empty": counts.empty,
     }
     if lesions:
@@ -66,8 +74,8 @@ def evaluate(pred: LabelMap, ref: LabelMap, groups: Groups | None = None) -> dic
     """Return the metrics of every group as ``{"groups": {name: {...}}}``, ready for JSON.
 
     ``groups`` maps names to (values of the prediction, values of the reference); without it they follow from the label
-    tables (``groups_for``). Each group reports its values, Dice, NSD at 1 and 2 mm, HD95 in mm, VOE, RVD, volumes and
-    their error in ml; groups of lesions also detection and, over axial slices with reference lesion only,
+    tables (``groups_for``). Each group reports its values, Dice, NSD at 1 and 2 mm, HD95 in mm, VOE, RVD, volumes, their
+    error and what is false in ml; groups of lesions also detection and, over axial slices with reference lesion only,
     ``slice_dice``. Raises ``GeometryError`` when the grids differ by more than order and direction of axes or cropping,
     and ``UsageError`` when the tables share nothing.
     """

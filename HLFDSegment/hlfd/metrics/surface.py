@@ -67,3 +67,17 @@ def normalised_surface_dice(distances: tuple[NDArray[np.float32], NDArray[np.flo
 def hausdorff_95(distances: tuple[NDArray[np.float32], NDArray[np.float32]]) -> float:
     """Return the larger of the two directed 95th percentiles of surface distance in mm."""
     return float(max(np.percentile(d, 95) for d in distances))
+
+
+def farthest_false_mm(pred: NDArray[np.bool_], ref: NDArray[np.bool_], spacing: tuple[float, float, float]) -> float:
+    """Return how far in mm the farthest voxel of ``pred`` lies from ``ref``, 0 where none lies outside of it.
+
+    Masks are (k, j, i), ``spacing`` is in mm along (i, j, k). ``ref`` must hold a voxel.
+    """
+    false = pred & ~ref
+    box = bounding_box(false | ref)
+    if box is None or not false.any():
+        return 0.0
+    # a border of background makes every surface voxel a boundary voxel for the distance map
+    edge = np.pad(surface_of(ref[box]), 1)
+    return float(_distance_to(edge, spacing)[np.pad(false[box], 1)].max())
