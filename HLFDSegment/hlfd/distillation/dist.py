@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,6 +10,8 @@ from hlfd.distillation.base import Channels, Features, Method, check_at_least, c
 from hlfd.distillation.shapes import check_pair, resize
 
 _EPSILON = 1e-8
+_CONSTANT = 1e-13
+"""Sum of squares around the mean below which two rows of probabilities are constant up to rounding."""
 
 
 def dist_loss(
@@ -17,8 +20,9 @@ def dist_loss(
     """T^2 * (beta * (1 - mean_i rho(p_s[i], p_t[i])) + gamma * (1 - mean_c rho(p_s[:, c], p_t[:, c]))).
 
     rho is Pearson's correlation, p = softmax(z/T) of logits (B, C, *spatial), i runs over all voxels of the batch
-    (between classes), c over classes (within a class, across voxels). The student is resized linearly to the teacher's
-    size. Source: Huang et al., "Knowledge distillation from a stronger teacher", NeurIPS 2022, arXiv 2205.10536.
+    (between classes), c over classes (within a class, across voxels). Two constant rows, as of two uniform
+    predictions, count as rho 1. The student is resized linearly to the teacher's size. Source: Huang et al.,
+    "Knowledge distillation from a stronger teacher", NeurIPS 2022, arXiv 2205.10536.
     """
     check_pair(student, teacher, same_channels=True)
     student = resize(student, teacher.shape[2:])
@@ -34,7 +38,10 @@ def _rows(logits: Tensor) -> Tensor:
 
 
 def _pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    return F.cosine_similarity(a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True), dim=dim, eps=_EPSILON)
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    squares_a, squares_b = a.square().sum(dim), b.square().sum(dim)
+    rho = (a * b).sum(dim) / (squares_a * squares_b).clamp(min=_EPSILON**2).sqrt()
+    return torch.where(squares_a + squares_b < _CONSTANT, torch.ones_like(rho), rho)
 
 
 class Dist(Method):

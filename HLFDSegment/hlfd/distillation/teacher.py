@@ -91,9 +91,9 @@ def probe_channels(module: nn.Module, paths: Mapping[str, str], image: Tensor, w
         with torch.no_grad(), FeatureTap(module, paths) as features:
             weight = next(module.parameters(), image)
             module(image.to(weight.device))
-    except HlfdError:
+    except ConfigError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # whatever a foreign network says
+    except (HlfdError, RuntimeError, ValueError, TypeError, IndexError) as error:  # whatever a foreign network says
         raise ConfigError(
             f"The {who} cannot take an image of shape {tuple(image.shape)}: {error}.",
             "It must take the student's patches: the same channels (HU windows) and number of axes.",
