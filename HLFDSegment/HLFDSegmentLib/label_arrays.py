@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,3 +33,19 @@ def cropped(label_map: LabelMap) -> LabelMap:
     affine = label_map.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([i, j, k], dtype=float)
     return LabelMap(np.ascontiguousarray(array), affine, label_map.labels)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a label map that holds labels: its array (k, j, i), the index where it begins, the values in it."""
+
+    array: NDArray[np.uint8]
+    start: tuple[int, int, int]
+    values: frozenset[int]
+
+
+def labelled_part(label_map: LabelMap) -> Part:
+    """Return the labelled part: what costs time in a large label map, and may be done in any thread."""
+    array, start = crop_to_labels(label_map.array)
+    array = np.ascontiguousarray(array)
+    return Part(array, start, values_in(array))

@@ -32,24 +32,32 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import numpy as np
 import slicer
+from numpy.typing import NDArray
 
-from hlfd.errors import CancelledError, HlfdError, InputError, OutputError, UsageError
+from hlfd.errors import CancelledError, HlfdError, InputError, UsageError
 from hlfd.events import CancelToken, OnEvent, Stage, Warn
 from hlfd.inference.result import SegmentationResult
 from hlfd.volume import Volume
+from HLFDSegmentLib.label_arrays import Part, labelled_part
 from HLFDSegmentLib.nodes import place_beside, remove_nodes
-from HLFDSegmentLib.segmentations import add_closed_surfaces, segmentation_from_label_map
+from HLFDSegmentLib.segmentations import segmentation_from_label_map
 from HLFDSegmentLib.signals import Signal
+from HLFDSegmentLib.surfaces import Surface, Surfaces, closed_surfaces
 from HLFDSegmentLib.tables import find_table, lesions_table, structures_table
-from HLFDSegmentLib.volumes import volume_from_node
+from HLFDSegmentLib.volumes import node_affine, volume_from_node
 
 _REMOVED = "The input volume was removed from the scene; nothing was added."
 _POLL_SECONDS = 0.02
+_TURN_SECONDS = 0.001  # gives other threads their turn: Slicer's event loop may keep the interpreter lock
 
 
 class Engine(Protocol):
-    """Anything that segments a volume, such as ``hlfd.inference.Segmenter``."""
+    """Anything that segments a volume: ``WorkerEngine``, or ``hlfd.inference.Segmenter`` in the process itself.
+
+    It may have ``surfaces(labels, affine, values, cancel)`` like ``WorkerEngine``, and ``close()``.
+    """
 
     def run(self, volume: Volume, on_event: OnEvent, cancel: CancelToken) -> SegmentationResult:
         """Segment; report by ``on_event`` and stop with ``CancelledError`` soon after ``cancel`` is set."""
@@ -83,13 +91,48 @@ class Segmented:
     result: SegmentationResult
 
 
+@dataclass(frozen=True)
+class _Made:
+    """All that costs time, made outside of the scene."""
+
+    result: SegmentationResult
+    part: Part
+    surfaces: Surfaces | None
+
+
 @dataclass
 class _Run:
+    engine: Engine
     volume_node: slicer.vtkMRMLScalarVolumeNode
+    volume: Volume
+    affine: NDArray[np.float64]
     outputs: Outputs
     cancel: CancelToken
     reason: str = ""
     thread: threading.Thread | None = None
+
+    def make(self, report: OnEvent) -> _Made:
+        """Run the engine; called in any thread, touches no node."""
+        result = self.engine.run(self.volume, report, self.cancel)
+        self.cancel.check()
+        part = labelled_part(result.label_map)
+        surfaces = self._make_surfaces(part, report) if self.outputs.surfaces else None
+        self.cancel.check()
+        return _Made(result, part, surfaces)
+
+    def _make_surfaces(self, part: Part, report: OnEvent) -> Surfaces | None:
+        report(Stage("surfaces"))
+        shift = np.eye(4)
+        shift[:3, 3] = part.start[::-1]
+        make = getattr(self.engine, "surfaces", _surfaces_here)
+        try:
+            made = make(part.array, self.affine @ shift, sorted(part.values), self.cancel)
+        except CancelledError:
+            raise
+        except HlfdError as error:  # the labels are worth having without
+            report(Warn(f"The surfaces for the 3-D view could not be made: {error}"))
+            return None
+        return Surfaces(self.affine, made)
 
 
 class SegmentLogic:
@@ -124,21 +167,18 @@ class SegmentLogic:
 
         Raises ``UsageError`` while another run is in progress, and at once what is wrong with the volume.
         """
-        run, volume = self._begin(volume_node, outputs)
+        run = self._begin(volume_node, outputs)
         self._messages = queue.SimpleQueue()  # a thread that was left behind keeps its own
-        work = (self.engine, volume, self._messages.put, run.cancel)
-        run.thread = threading.Thread(target=_work, args=work, name="hlfd-segment", daemon=True)
+        run.thread = threading.Thread(target=_work, args=(run, self._messages.put), name="hlfd-segment", daemon=True)
         run.thread.start()
         self.started.emit()
 
     def run_blocking(self, volume_node: slicer.vtkMRMLScalarVolumeNode, outputs: Outputs | None = None) -> Segmented:
         """Segment in the caller's thread and return the nodes, or raise the ``HlfdError``; for scripts."""
-        run, volume = self._begin(volume_node, outputs)
+        run = self._begin(volume_node, outputs)
         self.started.emit()
         try:
-            result = self.engine.run(volume, self.event.emit, run.cancel)
-            run.cancel.check()
-            segmented = self._apply(run, result)
+            segmented = self._apply(run, run.make(self.event.emit))
         except CancelledError as error:
             self._end()
             self.cancelled.emit(error.message)
@@ -167,12 +207,13 @@ class SegmentLogic:
             return self.state
         if self._run.volume_node.GetScene() is not self._scene:
             self.cancel(_REMOVED)
+        time.sleep(_TURN_SECONDS)
         while self._run is not None:
             try:
                 message = self._messages.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(message, (SegmentationResult, BaseException)):
+            if isinstance(message, (_Made, BaseException)):
                 self._conclude(message)
                 break
             self.event.emit(message)
@@ -188,25 +229,31 @@ class SegmentLogic:
         return True
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Cancel and wait for the worker, for application exit and module reload; False if it does not stop."""
-        self.cancel("The application is closing.")
-        return self.wait(timeout)
+        """Cancel, wait for the run, and end the engine's process, for application exit and module reload.
 
-    def _begin(
-        self, volume_node: slicer.vtkMRMLScalarVolumeNode | None, outputs: Outputs | None
-    ) -> tuple[_Run, Volume]:
+        Returns False if the run does not stop within ``timeout`` seconds.
+        """
+        self.cancel("The application is closing.")
+        stopped = self.wait(timeout)
+        end_process = getattr(self.engine, "close", None)
+        if end_process is not None:
+            end_process()
+        return stopped
+
+    def _begin(self, volume_node: slicer.vtkMRMLScalarVolumeNode | None, outputs: Outputs | None) -> _Run:
         if self._run is not None:
             raise UsageError("A segmentation is still running.", "Wait for it, or cancel it first.")
         if volume_node is None or volume_node.GetScene() is not self._scene:
             raise InputError("No volume of this scene was chosen.", "Load a CT and choose it as input.")
         volume = volume_from_node(volume_node, world=True)  # where the user sees it: sides and positions agree
-        self._run = _Run(volume_node, outputs or Outputs(), CancelToken())
-        return self._run, volume
+        own = node_affine(volume_node)
+        self._run = _Run(self.engine, volume_node, volume, own, outputs or Outputs(), CancelToken())
+        return self._run
 
     def _end(self) -> None:
         self._run = None
 
-    def _conclude(self, outcome: SegmentationResult | BaseException) -> None:
+    def _conclude(self, outcome: _Made | BaseException) -> None:
         run, self._run = self._run, None
         if run is None:
             return
@@ -215,7 +262,7 @@ class SegmentLogic:
         if isinstance(outcome, CancelledError) or run.cancel.cancelled:
             self.cancelled.emit(run.reason or str(outcome))
             return
-        if isinstance(outcome, SegmentationResult):
+        if isinstance(outcome, _Made):
             try:
                 segmented = self._apply(run, outcome)
             except Exception as error:
@@ -225,30 +272,26 @@ class SegmentLogic:
         else:
             self.failed.emit(_known(outcome))
 
-    def _apply(self, run: _Run, result: SegmentationResult) -> Segmented:
+    def _apply(self, run: _Run, found: _Made) -> Segmented:
         target = run.outputs.segmentation_node
         if target is not None and target.GetScene() is not self._scene:
             target = None  # removed during the run: the result goes into a new one
         self.event.emit(Stage("scene"))
         made: list[slicer.vtkMRMLNode] = []
         try:
-            node = segmentation_from_label_map(self._scene, result.label_map, run.volume_node, target)
+            node = segmentation_from_label_map(
+                *(self._scene, found.result.label_map, run.volume_node, target),
+                part=found.part,
+                surfaces=found.surfaces,
+            )
             if target is None:
                 made.append(node)
-            if run.outputs.surfaces:
-                self._add_surfaces(node)
-            tables = self._add_tables(run, node, result, made) if run.outputs.tables else (None, None)
+            tables = self._add_tables(run, node, found.result, made) if run.outputs.tables else (None, None)
         except Exception:
             remove_nodes(self._scene, *made)
             raise
         structures, lesions = tables
-        return Segmented(node, structures, lesions, result)
-
-    def _add_surfaces(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        try:
-            add_closed_surfaces(node)
-        except OutputError as error:
-            self.event.emit(Warn(str(error)))
+        return Segmented(node, structures, lesions, found.result)
 
     def _add_tables(
         self,
@@ -268,11 +311,17 @@ class SegmentLogic:
         return tables[0], tables[1]
 
 
-def _work(engine: Engine, volume: Volume, report: Callable[[object], None], cancel: CancelToken) -> None:
+def _work(run: _Run, report: Callable[[object], None]) -> None:
     try:
-        report(engine.run(volume, report, cancel))
+        report(run.make(report))
     except BaseException as error:
         report(error)
+
+
+def _surfaces_here(
+    labels: NDArray[np.uint8], affine: NDArray[np.float64], values: list[int], cancel: CancelToken
+) -> dict[int, Surface]:
+    return closed_surfaces(labels, affine, values, cancel=cancel)
 
 
 def _known(error: BaseException) -> HlfdError:

@@ -8,6 +8,7 @@ other segment of the node stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import slicer
@@ -18,8 +19,9 @@ from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_nump
 from hlfd.errors import GeometryError, InputError, OutputError
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_RIGHT, Label
 from hlfd.volume import LabelMap
-from HLFDSegmentLib.label_arrays import crop_to_labels, values_in
+from HLFDSegmentLib.label_arrays import Part, labelled_part
 from HLFDSegmentLib.nodes import place_beside, remove_nodes
+from HLFDSegmentLib.surfaces import SMOOTHING, Surface, Surfaces
 from HLFDSegmentLib.terminology import LABEL_TAG, describe_segment, label_of_segment, segment_tag
 from HLFDSegmentLib.volumes import array_to_matrix, matrix_to_array, node_affine
 
@@ -35,6 +37,8 @@ def segmentation_from_label_map(
     segmentation_node: slicer.vtkMRMLSegmentationNode | None = None,
     name: str = "",
     always: Iterable[str] = ALWAYS_SHOWN,
+    part: Part | None = None,
+    surfaces: Surfaces | None = None,
 ) -> slicer.vtkMRMLSegmentationNode:
     """Put the label map (k, j, i) into a segmentation node, one segment per label that is present, and return it.
 
@@ -43,33 +47,35 @@ def segmentation_from_label_map(
     keeping the name, colour and visibility that the user gave them, and all other segments stay untouched.
     Labels named in ``always`` get an empty segment when they are absent, so that a missing kidney is seen as
     missing; other absent labels get none.
+    ``part`` is what ``labelled_part`` finds in the label map, and ``surfaces`` are its closed surfaces, where they were
+    made in another thread before.
     Raises ``GeometryError`` when the grids differ and ``InputError`` for a node that does not hold label maps.
     """
     _check_grid(label_map, volume_node)
+    filling = _Filling(label_map, part or labelled_part(label_map), volume_node, tuple(always), surfaces)
     if segmentation_node is not None:
         _check_holds_label_maps(segmentation_node)
-        _fill(segmentation_node, label_map, volume_node, tuple(always))
+        _fill(segmentation_node, filling)
         return segmentation_node
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or f"{volume_node.GetName()} segmentation")
     try:
         node.CreateDefaultDisplayNodes()
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         place_beside(scene, node, volume_node)
-        _fill(node, label_map, volume_node, tuple(always))
+        _fill(node, filling)
     except Exception:
         remove_nodes(scene, node)
         raise
     return node
 
 
-def add_closed_surfaces(segmentation_node: slicer.vtkMRMLSegmentationNode, smoothing: float = 0.5) -> None:
+def add_closed_surfaces(segmentation_node: slicer.vtkMRMLSegmentationNode, smoothing: float = SMOOTHING) -> None:
     """Make the smoothed closed surfaces of all segments and show them in 3-D views; ``smoothing`` is 0 to 1.
 
     Raises ``OutputError``, also where no segmentation logic registered the conversion (``HeadlessScene`` does).
     """
-    rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule
     segmentation = segmentation_node.GetSegmentation()
-    segmentation.SetConversionParameter(rule.GetSmoothingFactorParameterName(), f"{smoothing:g}")
+    _note_surfaces(segmentation_node, smoothing)
     surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     segmentation.RemoveRepresentation(surface)
     if not segmentation_node.CreateClosedSurfaceRepresentation():
@@ -77,7 +83,15 @@ def add_closed_surfaces(segmentation_node: slicer.vtkMRMLSegmentationNode, smoot
             f'Slicer could not make the surfaces of "{segmentation_node.GetName()}".',
             "The slice views still show the segmentation; see the log for the reason.",
         )
+
+
+def _note_surfaces(segmentation_node: slicer.vtkMRMLSegmentationNode, smoothing: float = SMOOTHING) -> None:
+    """Show surfaces in 3-D views, and let Slicer make those of later edits alike."""
+    rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule
+    segmentation = segmentation_node.GetSegmentation()
+    segmentation.SetConversionParameter(rule.GetSmoothingFactorParameterName(), f"{smoothing:g}")
     if segmentation_node.GetDisplayNode():
+        surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         segmentation_node.GetDisplayNode().SetPreferredDisplayRepresentationName3D(surface)
 
 
@@ -133,16 +147,30 @@ def _check_holds_label_maps(node: slicer.vtkMRMLSegmentationNode) -> None:
         )
 
 
-def _fill(
-    node: slicer.vtkMRMLSegmentationNode,
-    label_map: LabelMap,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-    always: tuple[str, ...],
-) -> None:
-    segmentation = node.GetSegmentation()
-    cropped, start = crop_to_labels(label_map.array)
-    present = values_in(cropped)
-    image = _oriented_image(cropped, _affine_in(node, volume_node), start)
+@dataclass(frozen=True)
+class _Filling:
+    """What goes into a segmentation node."""
+
+    label_map: LabelMap
+    part: Part
+    volume_node: slicer.vtkMRMLScalarVolumeNode
+    always: tuple[str, ...]
+    surfaces: Surfaces | None
+
+    def surface(self, value: int, affine: NDArray[np.float64]) -> vtk.vtkPolyData | None:
+        """Return the surface of a label in the frame in which the volume's grid is ``affine``."""
+        if self.surfaces is None:
+            return None
+        surface = self.surfaces.by_value.get(value)
+        if surface is None:
+            return vtk.vtkPolyData()
+        return surface_to_polydata(surface.moved(affine @ np.linalg.inv(self.surfaces.affine)))
+
+
+def _fill(node: slicer.vtkMRMLSegmentationNode, filling: _Filling) -> None:
+    segmentation, volume_node, always = node.GetSegmentation(), filling.volume_node, filling.always
+    affine, present = _affine_in(node, volume_node), filling.part.values
+    image = _oriented_image(filling.part.array, affine, filling.part.start)
     if not node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole()):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     earlier = _earlier_segments(segmentation)
@@ -151,14 +179,15 @@ def _fill(
     if display:
         display.SetRemoveUnusedDisplayProperties(False)  # a replaced segment keeps the user's visibility and opacity
     try:
-        for label in label_map.labels:
+        for label in filling.label_map.labels:
             old_id = earlier.get(label.name, "")
-            if label.value in present:
-                _put_segment(segmentation, label, image, old_id)
-            elif label.name in always:
-                _put_segment(segmentation, label, None, old_id)
+            if label.value in present or label.name in always:
+                labels = image if label.value in present else None
+                _put_segment(segmentation, label, labels, filling.surface(label.value, affine), old_id)
             elif old_id:
                 segmentation.RemoveSegment(old_id)
+        if filling.surfaces is not None:
+            _note_surfaces(node)
     finally:
         if display:
             display.SetRemoveUnusedDisplayProperties(forgets)
@@ -171,7 +200,11 @@ def _earlier_segments(segmentation: slicer.vtkSegmentation) -> dict[str, str]:
 
 
 def _put_segment(
-    segmentation: slicer.vtkSegmentation, label: Label, image: slicer.vtkOrientedImageData | None, old_id: str
+    segmentation: slicer.vtkSegmentation,
+    label: Label,
+    image: slicer.vtkOrientedImageData | None,
+    surface: vtk.vtkPolyData | None,
+    old_id: str,
 ) -> None:
     segment, before, segment_id = slicer.vtkSegment(), "", old_id
     describe_segment(segment, label)
@@ -186,6 +219,9 @@ def _put_segment(
         binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
         segment.AddRepresentation(binary, image)  # one image for all labels: segments share it by their label value
         segment.SetLabelValue(label.value)
+        if surface is not None:
+            name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+            segment.AddRepresentation(name, surface)
     if not segmentation.AddSegment(segment, segment_id, before):
         raise OutputError(f'Slicer refused the segment "{label.name}".', "See the log for the reason.")
 
@@ -238,3 +274,19 @@ def _oriented_image(
     image.GetPointData().SetScalars(scalars)
     image.SetGeometryFromImageToWorldMatrix(array_to_matrix(affine))
     return image
+
+
+def surface_to_polydata(surface: Surface) -> vtk.vtkPolyData:
+    """Return a surface as VTK holds it."""
+    polydata, points, cells = vtk.vtkPolyData(), vtk.vtkPoints(), vtk.vtkCellArray()
+    points.SetData(numpy_to_vtk(surface.points, deep=True))
+    count = len(surface.triangles)
+    offsets = numpy_to_vtk(np.arange(0, 3 * count + 1, 3, dtype=np.int64), deep=True, array_type=vtk.VTK_ID_TYPE)
+    connectivity = numpy_to_vtk(surface.triangles.ravel(), deep=True, array_type=vtk.VTK_ID_TYPE)
+    cells.SetData(offsets, connectivity)
+    normals = numpy_to_vtk(surface.normals, deep=True)
+    normals.SetName("Normals")
+    polydata.SetPoints(points)
+    polydata.SetPolys(cells)
+    polydata.GetPointData().SetNormals(normals)
+    return polydata

@@ -130,7 +130,7 @@ def test_events_arrive_in_the_owners_thread_and_in_order(logic, volume_node):
     logic.start(volume_node)
     logic.wait(30)
     assert {thread for thread, _ in heard} == {threading.current_thread()}
-    assert [type(event) for _, event in heard] == [Stage, Progress, Warn, Stage]
+    assert [type(event) for _, event in heard] == [Stage, Progress, Warn, Stage, Stage]
 
 
 def test_the_scene_is_untouched_until_poll(logic, engine, volume_node, scene):
