@@ -74,10 +74,10 @@ def evaluate(pred: LabelMap, ref: LabelMap, groups: Groups | None = None) -> dic
     """Return the metrics of every group as ``{"groups": {name: {...}}}``, ready for JSON.
 
     ``groups`` maps names to (values of the prediction, values of the reference); without it they follow from the label
-    tables (``groups_for``). Each group reports its values, Dice, NSD at 1 and 2 mm, HD95 in mm, VOE, RVD, volumes, their
-    error and what is false in ml; groups of lesions also detection and, over axial slices with reference lesion only,
-    ``slice_dice``. Raises ``GeometryError`` when the grids differ by more than order and direction of axes or cropping,
-    and ``UsageError`` when the tables share nothing.
+    tables (``groups_for``). Each group reports its values, Dice, NSD at 1 and 2 mm, HD95 in mm, VOE, RVD, volumes,
+    their error and what is false in ml; groups of lesions also detection and, over axial slices with reference lesion
+    only, ``slice_dice``. Raises ``GeometryError`` when the grids differ by more than order and direction of axes or
+    cropping, and ``UsageError`` when the tables share nothing.
     """
     pred, ref = align(pred, ref)
     results = {}
