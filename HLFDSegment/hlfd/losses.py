@@ -1,6 +1,7 @@
 """Segmentation losses, computed in float32 whatever the precision of the logits.
 
-Shapes everywhere: logits (B, C, *spatial), labels (B, *spatial) with integer values 0..C-1, 2-D or 3-D.
+Shapes everywhere: logits (B, C, *spatial), labels (B, *spatial) with integer values 0..C-1, 2-D or 3-D. Where several
+processes share a batch (``hlfd.collectives``), "over the batch" means all of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hlfd.collectives import batch_sum
 from hlfd.errors import InputError
 
 
@@ -74,7 +76,8 @@ def _statistics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]
         )
     log_p_true, overlap, predicted = _SoftmaxStatistics.apply(logits, labels)
     counts = torch.bincount(labels.reshape(-1).long(), minlength=logits.shape[1])
-    return log_p_true, overlap, predicted + counts.to(predicted.dtype)
+    overlap, total = batch_sum(torch.stack([overlap, predicted + counts.to(predicted.dtype)]))
+    return log_p_true, overlap, total
 
 
 def focal_dice_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0, smooth: float = 1.0) -> Tensor:
@@ -109,5 +112,6 @@ def dice_ce_loss(
         raise InputError(f"{len(class_weights)} class weights were given for {logits.shape[1]} classes.")
     weights = torch.as_tensor(class_weights, dtype=torch.float32, device=logits.device)
     voxel_weights = weights[labels.long()]
-    cross_entropy = -(voxel_weights * log_p_true).sum() / voxel_weights.sum()
+    weighted, total_weight = batch_sum(torch.stack([(voxel_weights * log_p_true).sum(), voxel_weights.sum()]))
+    cross_entropy = -weighted / total_weight
     return cross_entropy + (weights[1:] * dice_loss[1:]).sum() / weights[1:].sum()

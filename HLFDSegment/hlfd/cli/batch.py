@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlfd.cli.cases import Job
+from hlfd.cli.cases import Case, Job
 from hlfd.cli.console import Console
 from hlfd.cli.failures import internal_error
+from hlfd.cli.files import write_text
 from hlfd.cli.plain import plain
+from hlfd.cli.shared_rows import SharedRows
 from hlfd.cli.single import CaseRunner, make_folder
 from hlfd.errors import CancelledError, HlfdError, InputError, OutputError
+from hlfd.ranks import Ranks, current_ranks
 from hlfd.words import duration
 
 
@@ -23,35 +26,64 @@ def run_batch(job: Job, runner: CaseRunner, console: Console) -> int:
     """Segment all cases and return the exit code: 0, or 1 when some failed.
 
     Errors of the image are a case's own; an unusable model or a full disk stops the whole run. After a cancellation
-    the tables hold the finished cases.
+    the tables hold the finished cases. Several processes (``torchrun``, or RANK and WORLD_SIZE in the environment)
+    share the cases, and the main one writes the tables.
     """
     assert job.folder is not None
     make_folder(job.folder)
-    runner.segmenter()
-    begin = time.perf_counter()
+    ranks = current_ranks()
+    if ranks.size > 1:
+        return _run_shared(job, job.folder, ranks, runner, console)
     rows: list[dict[str, Any]] = []
     try:
-        for number, case in enumerate(job.cases, start=1):
-            left = (time.perf_counter() - begin) / (number - 1) * (len(job.cases) - number + 1) if number > 1 else None
+        _run_cases(job.cases, runner, console, rows.append)
+    finally:
+        write_tables(job.folder, rows)
+    return _finish(job.folder, rows, console)
+
+
+def _run_shared(job: Job, folder: Path, ranks: Ranks, runner: CaseRunner, console: Console) -> int:
+    """Segment this process's share of the cases; in the main process wait for the others and write the tables."""
+    names = [case.name for case in job.cases]
+    with SharedRows(folder, ranks) as shared:
+        done = False
+        try:
+            _run_cases(shared.own(job.cases, lambda case: case.name), runner, console, shared.add)
+            shared.finish()
+            done = True
+        finally:
+            rows = shared.gather(names, wait=done) if ranks.main else []
+            if ranks.main:
+                write_tables(folder, rows)
+    return _finish(folder, rows, console) if ranks.main else shared.exit_code
+
+
+def _run_cases(
+    cases: Sequence[Case], runner: CaseRunner, console: Console, add: Callable[[dict[str, Any]], None]
+) -> None:
+    """Segment one case after the other; ``add`` gets a row for each."""
+    runner.segmenter()
+    begin = time.perf_counter()
+    try:
+        for number, case in enumerate(cases, start=1):
+            left = (time.perf_counter() - begin) / (number - 1) * (len(cases) - number + 1) if number > 1 else None
             rest = f", {duration(left)} left in all" if left else ""
-            console.case(f"{case.name} ({number} of {len(job.cases)}{rest})")
+            console.case(f"{case.name} ({number} of {len(cases)}{rest})")
             report = runner.report_folder / case.name if runner.report_folder else None
             try:
-                rows.append({"status": "ok", **runner.run(case, report).to_dict()})
+                add({"status": "ok", **runner.run(case, report).to_dict()})
             except CancelledError:
                 raise
             except (InputError, OutputError) as error:
-                rows.append(_failed(case.name, case.source, error, console))
+                add(_failed(case.name, case.source, error, console))
                 if error.code == "disk_full":
                     raise
             except HlfdError:
                 raise
             except Exception as error:
-                rows.append(_failed(case.name, case.source, internal_error(error), console))
+                add(_failed(case.name, case.source, internal_error(error), console))
     finally:
         console.case("")
-        write_tables(job.folder, rows)
-    return _finish(job.folder, rows, console)
 
 
 def _failed(name: str, source: Path, error: HlfdError, console: Console) -> dict[str, Any]:
@@ -94,15 +126,3 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         line[f"{name} largest mm"] = f"{max(sizes):.1f}" if sizes else ""
     used = {key: row[key] for key in ("model", "model_version", "backend", "device", "mode")}
     return {**line, **used, "seconds": f"{row['timing']['total']:.2f}", "warnings": " ".join(row["warnings"])}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file in one step; raise ``OutputError`` where that is not possible."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f'"{path}" cannot be written: {error.strerror}.', "Choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

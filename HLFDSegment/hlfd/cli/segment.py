@@ -11,6 +11,7 @@ from hlfd.cli.single import CaseRunner, SegmentedCase
 from hlfd.config import BACKENDS, MODES, SegmentSettings
 from hlfd.errors import UsageError
 from hlfd.events import CancelToken
+from hlfd.ranks import current_ranks
 from hlfd.words import duration, number
 
 _SHOWN_LESIONS = 12
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
         from hlfd.cli.batch import run_batch
 
         return run_batch(job, runner, console)
+    if not current_ranks().main:
+        return 0  # one image is one process's work
     return _run_one(job, runner, console)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hlfd.config import SegmentSettings
 from hlfd.errors import DeviceError, MissingDependencyError, ModelError
 from hlfd.models.package import NetworkEntry
+from hlfd.ranks import current_ranks
 
 if TYPE_CHECKING:
     from hlfd.inference.tiling import Backend
@@ -24,11 +25,12 @@ _IMPERFECT_REUSE = 1.6  # resident memory measured against the sum of the larges
 
 
 def cpu_threads(settings: SegmentSettings) -> int:
-    """Return the number of CPU threads to use."""
+    """Return the number of CPU threads to use; processes that share a job share the machine."""
     if settings.threads:
         return settings.threads
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    threads = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, threads // current_ranks().local_size)
 
 
 class OpenvinoBackend:
@@ -153,7 +155,8 @@ def nvidia_present() -> bool:
 def _cuda_device(wanted: str) -> str | None:
     import torch
 
-    index = int(wanted.removeprefix("cuda:")) if wanted.startswith("cuda:") else 0
+    own = current_ranks().local_rank % max(torch.cuda.device_count(), 1)
+    index = int(wanted.removeprefix("cuda:")) if wanted.startswith("cuda:") else own
     return f"cuda:{index}" if torch.cuda.is_available() and index < torch.cuda.device_count() else None
 
 

@@ -18,6 +18,7 @@ from hlfd.config import write_yaml
 from hlfd.errors import CancelledError, ConfigError, HlfdError, InputError, ModelError
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
 from hlfd.networks.base import SegmentationNetwork
+from hlfd.training.distributed import World, join
 from hlfd.training.ema import Ema
 from hlfd.training.log import RunLog
 from hlfd.training.memory import kept_memory
@@ -25,8 +26,8 @@ from hlfd.training.objective import Batch, Objective
 from hlfd.training.precision import choose_device, choose_precision
 from hlfd.training.schedule import learning_rate, make_optimizer
 from hlfd.training.settings import TrainSettings
-from hlfd.training.source import PatchSource, batches
-from hlfd.training.state import RunFolder, random_state, restore_random_state, seed_everything
+from hlfd.training.source import PatchSource, Shares, batches
+from hlfd.training.state import RunFolder, seed_step
 
 Validate = Callable[[nn.Module], dict[str, float]]
 _MAX_BAD_STEPS = 20
@@ -77,13 +78,19 @@ def fit(
     in float32 the run ends with exactly the weights of an unbroken run. Cancelling writes a checkpoint and raises
     ``CancelledError``. Raises ``OutputError``, ``DiskFullError``, ``DeviceError``, ``ConfigError``, ``InputError``, or
     ``HlfdError`` when the gradient stays not finite.
+
+    Started by ``torchrun`` in several processes, each trains on its share of every batch, and the run goes as in one
+    process. The first process alone validates, writes and sends events; all end with the same weights.
     """
-    run = _Run(network, objective, settings, folder, validate, on_event, cancel or CancelToken(), resume)
+    world = join(choose_device(settings.device))
+    events = on_event if world.main else ignore
+    run = _Run(network, objective, settings, world, folder, validate, events, cancel or CancelToken(), resume)
     try:
         with kept_memory(run.device):
             return run.train(train_source)
     finally:
-        run.log.close()
+        if run.log is not None:
+            run.log.close()
 
 
 class _Run:
@@ -94,6 +101,7 @@ class _Run:
         network: nn.Module,
         objective: Objective,
         settings: TrainSettings,
+        world: World,
         folder: Path,
         validate: Validate | None,
         on_event: OnEvent,
@@ -102,7 +110,8 @@ class _Run:
     ) -> None:
         self.settings, self.validate, self.on_event, self.cancel = settings, validate, on_event, cancel
         self.folder = RunFolder(Path(folder))
-        self.device = choose_device(settings.device)
+        self.world, self.device = world, world.device
+        self.shares = Shares(settings.batch_size, settings.accumulate, world.ranks)
         self.precision = choose_precision(settings.precision, self.device)
         self.format = _memory_format(network, settings.channels_last)
         self.network = network.to(self.device, memory_format=self.format).train()  # type: ignore[call-overload]
@@ -110,18 +119,22 @@ class _Run:
         modules = [network]
         if isinstance(objective, nn.Module):
             modules.append(objective.to(self.device))
-        seed_everything(settings.seed)
+        self.module = world.wrap(network, objective)
         self.optimizer = make_optimizer(modules, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.dtype == torch.float16)
         self.ema = Ema(network, settings.ema_decay)
         self.position = _Position()
         self.bad_steps = 0
-        write_atomically(self.folder.path / "settings.yaml", lambda temporary: write_yaml(settings, temporary))
-        self.folder.clear_leftovers()
+        self.log: RunLog | None = None
+        if world.main:
+            write_atomically(self.folder.path / "settings.yaml", lambda temporary: write_yaml(settings, temporary))
+            self.folder.clear_leftovers()
         if resume:
             self._restore()
-        self.log = RunLog(self.folder.path, self.position.step, settings.tensorboard, on_event)
+        if world.main:
+            self.log = RunLog(self.folder.path, self.position.step, settings.tensorboard, on_event)
         self.sums: dict[str, Tensor] = {}
+        self.steps_in_sums = 0
         self.waited = 0.0
 
     def train(self, source: PatchSource) -> FitResult:
@@ -129,12 +142,13 @@ class _Run:
         start, first = time.monotonic(), self.position.step
         self.on_event(Stage("train"))
         pin = self.device.type == "cuda"
-        stream = batches(source, self.settings.batch_size, first, self.settings.steps, self.settings.workers, pin)
-        with contextlib.closing(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        stream = batches(source, self.shares.steps(first, self.settings.steps), self.settings.workers, pin)
+        cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=True)
+        with contextlib.closing(stream), cudnn, self.world.synchronised(self.module):
             for step in range(first, self.settings.steps):
                 if self._finished_early():
                     break
-                self._step(step, self._next_batch(stream, check=step == first))
+                self._step(step, stream, check=step == first)
                 self.position.step = step + 1
                 self._after_step(step + 1)
                 done = time.monotonic() - start
@@ -152,15 +166,16 @@ class _Run:
         moved["image"] = moved["image"].contiguous(memory_format=self.format)
         return moved
 
-    def _step(self, step: int, batch: Batch) -> None:
+    def _step(self, step: int, stream: Iterator[Batch], check: bool) -> None:
         """Make one optimiser step, unless its gradient is not finite."""
         rate = learning_rate(self.settings, step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with self.precision.autocast():
-            _, terms = self.objective(self.network, batch)
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-        self.scaler.scale(loss).backward()
+        seed_step(self.settings.seed, step, self.world.ranks.rank)
+        values: dict[str, Tensor] = {}
+        for part in range(self.settings.accumulate):
+            for name, value in self._backward(part, self._next_batch(stream, check and part == 0)).items():
+                values[name] = values[name] + value if name in values else value
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm or math.inf)
@@ -171,7 +186,18 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self._watch(finite, step)
         self.ema.update(self.network, step)
-        self._collect({**terms, "loss": loss, "gradient_norm": norm} if finite else {})
+        self._collect({**values, "gradient_norm": norm} if finite else {})
+
+    def _backward(self, part: int, batch: Batch) -> dict[str, Tensor]:
+        """Add the gradient of one part of a step's batch; return its loss terms, whose mean over processes counts."""
+        weight = self.shares.weight(part)
+        with self.world.step(self.module, last_part=part + 1 == self.settings.accumulate):
+            with self.precision.autocast():
+                terms = self.module(batch)
+            terms = {name: term.float() * weight for name, term in terms.items()}
+            loss = torch.stack(list(terms.values())).sum()
+            self.scaler.scale(loss).backward()
+        return {name: value.detach() for name, value in {**terms, "loss": loss}.items()}
 
     def _watch(self, finite: bool, step: int) -> None:
         """Give up after many steps in a row without a finite gradient."""
@@ -184,10 +210,8 @@ class _Run:
 
     def _collect(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
-            value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        if values:
-            self.sums["count"] = self.sums.get("count", torch.zeros(())) + 1
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
+        self.steps_in_sums += bool(values)
 
     def _after_step(self, step: int) -> None:
         """Log, validate and write a checkpoint where they are due after ``step`` finished steps."""
@@ -195,19 +219,25 @@ class _Run:
         if step % settings.log_every == 0 or last:
             self._write_log(step)
         if self.validate is not None and (last or _due(step, settings.validate_every)):
-            self._validate(self.validate, step)
-        if self.cancel.cancelled:
+            if self.world.main:
+                self._validate(self.validate, step)
+            self.position = _Position(**self.world.from_main(asdict(self.position)))
+        if self.world.any(self.cancel.cancelled):
             self._save()
             raise CancelledError()
         if _due(step, settings.checkpoint_every) and not last:
             self._save()
 
     def _write_log(self, step: int) -> None:
-        count = max(float(self.sums.pop("count", torch.zeros(()))), 1.0)
-        values = {f"train/{name}": float(value) / count for name, value in self.sums.items()}
+        sums = self.world.mean(torch.stack(list(self.sums.values()))).tolist() if self.sums else []
+        values = {f"train/{name}": value / max(self.steps_in_sums, 1) for name, value in zip(self.sums, sums)}
         rate = learning_rate(self.settings, step - 1)
-        self.log.write(step, {**values, "train/lr": rate, "time/data_wait_s": round(self.waited, 4)})
-        self.sums, self.waited = {}, 0.0
+        self._log(step, {**values, "train/lr": rate, "time/data_wait_s": round(self.waited, 4)})
+        self.sums, self.steps_in_sums, self.waited = {}, 0, 0.0
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        if self.log is not None:
+            self.log.write(step, values)
 
     def _validate(self, validate: Validate, step: int) -> None:
         """Validate the averaged weights and keep them if they are the best so far."""
@@ -218,7 +248,7 @@ class _Run:
             raise ConfigError(
                 f'Validation gives {", ".join(values)}, but not "{self.settings.monitor}".', "Change monitor."
             )
-        self.log.write(step, {f"validation/{name}": value for name, value in values.items()})
+        self._log(step, {f"validation/{name}": value for name, value in values.items()})
         value, best = values[self.settings.monitor], self.position.best_value
         if best is None or value > best:
             self.position = _Position(step, value, step, 0, values)
@@ -234,15 +264,20 @@ class _Run:
         position, folder = self.position, self.folder
         if trained:
             self._save()
-        save_weights(self.ema.network, folder.last, metadata={"step": str(position.step)})
-        if position.best_value is None:
-            save_weights(self.ema.network, folder.best, metadata={"step": str(position.step)})
-        load_weights(self.network, folder.best).eval()
+        if self.world.main:
+            save_weights(self.ema.network, folder.last, metadata={"step": str(position.step)})
+            if position.best_value is None:
+                save_weights(self.ema.network, folder.best, metadata={"step": str(position.step)})
+            load_weights(self.network, folder.best)
+        self.world.copy_from_main(self.network)
+        self.network.eval()
         best = (position.best_value, position.best_step, folder.best)
         return FitResult(position.step, *best, folder.last, round(seconds, 3), position.best_metrics)
 
     def _save(self) -> None:
-        """Write everything that the rest of the run depends on."""
+        """Write everything that the rest of the run depends on; it is the same in all processes."""
+        if not self.world.main:
+            return
         self.folder.save(
             {
                 "settings": asdict(self.settings),
@@ -252,13 +287,12 @@ class _Run:
                 "objective": self.objective.state_dict() if isinstance(self.objective, nn.Module) else {},
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
-                "random": random_state(),
             }
         )
 
     def _restore(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
-        state = self.folder.load(self.on_event)
+        state = self.world.from_main(self.folder.load(self.on_event) if self.world.main else None)
         if state is None:
             return
         self._warn_of_changes(state["settings"])
@@ -275,7 +309,6 @@ class _Run:
                 "Choose another output folder, or start anew without resuming.",
             ) from error
         self.position = _Position(**state["position"])
-        restore_random_state(state["random"])
 
     def _warn_of_changes(self, old: dict[str, Any]) -> None:
         new = asdict(self.settings)

@@ -17,7 +17,9 @@ class TrainSettings:
     steps: int = 10_000
     """Optimiser steps of the whole run; the learning rate falls to ``final_lr`` at the last."""
     batch_size: int = 2
-    """Patches per step."""
+    """Patches per step, over all processes and parts."""
+    accumulate: int = 1
+    """Parts that a step's batch is computed in to save memory; Dice over the batch and batch norm see one part."""
     lr: float = 1e-3
     """Highest learning rate (AdamW), reached after the warm-up."""
     final_lr: float = 1e-6
@@ -57,7 +59,7 @@ class TrainSettings:
         look_up(self.precision, PRECISIONS, "precision")
         if self.device not in ("auto", "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
             raise ConfigError(f'Unknown device "{self.device}"; auto, cpu, cuda or cuda:N was expected.')
-        for name in ("steps", "batch_size", "log_every"):
+        for name in ("steps", "batch_size", "accumulate", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 was expected.")
         for name in ("warmup_steps", "weight_decay", "clip_norm", "validate_every", "checkpoint_every", "workers"):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from hlfd.errors import ConfigError
+from hlfd.ranks import Ranks, share_of
 
 Sample = dict[str, Tensor]
 
@@ -40,18 +44,66 @@ def _single_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def batches(
-    source: PatchSource, batch_size: int, first_step: int, last_step: int, workers: int = 0, pin: bool = False
-) -> Generator[Sample, None, None]:
-    """Yield the batches of steps ``first_step`` .. ``last_step`` - 1 in order, whatever the number of workers.
+@dataclass(frozen=True)
+class Shares:
+    """Which samples a process sees: step s takes s * batch_size .. (s + 1) * batch_size - 1, shared by all processes.
 
-    Batch of step s holds the samples s * batch_size .. (s + 1) * batch_size - 1. Workers compute with one thread
-    each and stop when the iterator is closed.
+    A step's batch is cut into ``accumulate`` consecutive parts, and each part among the processes, so that a part
+    holds the same samples however many processes there are. Raises ``ConfigError`` where a process would get none.
+    """
+
+    batch_size: int
+    accumulate: int
+    ranks: Ranks
+
+    def __post_init__(self) -> None:
+        if self.batch_size < self.accumulate * self.ranks.size:
+            raise ConfigError(
+                f"batch_size {self.batch_size} in {self.accumulate} part(s) leaves some of {self.ranks.size} processes "
+                f"without a sample; at least {self.accumulate * self.ranks.size} was expected.",
+                "batch_size counts the patches of a step over all processes; use a larger one, or fewer processes.",
+            )
+
+    def part(self, part: int) -> range:
+        """Return the places within a step's batch of this process's samples in one part."""
+        whole = share_of(self.batch_size, self.accumulate, part)
+        own = share_of(len(whole), self.ranks.size, self.ranks.rank)
+        return whole[own.start : own.stop]
+
+    def weight(self, part: int) -> float:
+        """Return the share of these samples in the batch, times the processes (over which a mean is taken)."""
+        return len(self.part(part)) / self.batch_size * self.ranks.size
+
+    def steps(self, first: int, last: int) -> Iterable[list[int]]:
+        """Return the sample indices of the parts of steps ``first`` .. ``last`` - 1, one list after the other."""
+        return _Steps(self, first, last)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """An iterable that a loader can start over (a generator cannot)."""
+
+    shares: Shares
+    first: int
+    last: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        parts = [self.shares.part(part) for part in range(self.shares.accumulate)]
+        for step in range(self.first, self.last):
+            start = step * self.shares.batch_size
+            yield from ([start + place for place in part] for part in parts)
+
+
+def batches(
+    source: PatchSource, indices: Iterable[list[int]], workers: int = 0, pin: bool = False
+) -> Generator[Sample, None, None]:
+    """Yield the batches of samples named by ``indices`` in order, whatever the number of workers.
+
+    Workers compute with one thread each and stop when the iterator is closed.
     """
     loader = DataLoader(
         _Indexed(source),
-        batch_size=batch_size,
-        sampler=range(first_step * batch_size, last_step * batch_size),
+        batch_sampler=indices,
         num_workers=workers,
         worker_init_fn=_single_thread,
         prefetch_factor=2 if workers else None,

@@ -61,31 +61,13 @@ class RunFolder:
         return None
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the random numbers of Python, NumPy and torch (CPU and all GPUs)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed the random numbers of Python, NumPy and torch (CPU and all GPUs) for one step of one process.
 
-
-def random_state() -> dict[str, Any]:
-    """Return the state of all random number generators as plain values and tensors."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, internal, gauss_next = random.getstate()
-    return {
-        "python": [version, list(internal), gauss_next],
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Restore what ``random_state`` returned; GPU generators only where their number is the same."""
-    version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    They then depend on nothing that came before, so a resumed run needs no generator states, however many processes
+    it had before.
+    """
+    drawn = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]
+    random.seed(int(drawn))
+    np.random.seed(int(drawn) % 2**32)
+    torch.manual_seed(int(drawn) % 2**63)
