@@ -1,0 +1,31 @@
+"""Writes what a comparison found: results.json (raw), table.md, table.csv and report.html."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hlfd.checkpoint import write_atomically
+from hlfd.compare.page import make_page
+from hlfd.compare.results import collect
+from hlfd.compare.settings import CompareSettings
+from hlfd.compare.table import comma_separated, markdown
+from hlfd.compare.unit import write_json
+
+
+def write_results(settings: CompareSettings, record: dict[str, Any]) -> dict[str, Any]:
+    """Write all files into the folder of the comparison and return the results.
+
+    ``record`` is that of the data. Raises ``InputError`` when no method is finished and ``OutputError``.
+    """
+    results = collect(settings, record)
+    write_json(results, settings.folder / "results.json")
+    texts = {"table.md": markdown(results), "table.csv": comma_separated(results), "report.html": make_page(results)}
+    for name, text in texts.items():
+        write_atomically(settings.folder / name, partial(_write_text, text))
+    return results
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
