@@ -324,6 +324,24 @@ def test_an_idle_worker_leaves_and_the_next_job_starts_another(make_jobs):
     assert second.result["pid"] != first.result["pid"]
 
 
+def test_a_restart_gives_a_new_worker_and_keeps_results(jobs):
+    first = run(jobs, "echo", arrays={"ct": np.ones(3, np.int16)})
+    jobs.restart()
+    second = run(jobs, "echo")
+    assert second.result["pid"] != first.result["pid"]
+    assert first.arrays["ct"].sum() == 6
+    assert first.folder.exists()
+    first.release()
+
+
+def test_a_busy_worker_is_not_restarted(jobs):
+    job = started(jobs, "steps")
+    with pytest.raises(UsageError, match="still running"):
+        jobs.restart()
+    job.cancel()
+    assert job.wait(5)
+
+
 def test_a_python_that_does_not_exist_is_an_error_of_the_job(make_jobs):
     job = run(make_jobs(python=["/nowhere/python"]), "echo")
     assert job.error.code == "worker_died"

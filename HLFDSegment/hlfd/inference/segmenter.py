@@ -63,9 +63,10 @@ class _Run:
         self.on_event(Progress(done, total, elapsed / done * (total - done) if done else None))
 
     def warn(self, message: str) -> None:
-        """Keep a warning for the result and tell it at once."""
-        self.warnings.append(message)
-        self.on_event(Warn(message))
+        """Keep a warning for the result and tell it at once; the same one only once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self.on_event(Warn(message))
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,9 @@ class Segmenter:
                 return predict(self._network(entry), entry, hu, cap, run.cancel)
             except GpuOutOfMemoryError:
                 cap /= 2
-                if cap < _SMALLEST_CAP_MB:
+                if cap >= _SMALLEST_CAP_MB:
+                    run.warn("The GPU ran out of memory, so the image was worked on in smaller blocks.")
+                else:
                     run.warn("The GPU has too little free memory, so the CPU was used.")
                     self._loaded.clear()
                     self.backend, self.device = choose_backend(

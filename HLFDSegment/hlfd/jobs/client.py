@@ -148,8 +148,18 @@ class Jobs:
         """The process id of the running worker, None before it said hello."""
         return self._process.pid if self._process is not None else None
 
+    def restart(self) -> None:
+        """Let the next job start a new worker, which sees packages that were installed since; raises while one runs."""
+        with self._lock:
+            self.poll()
+            if any(not job.finished for job in self._jobs.values()):
+                raise UsageError("A job is still running.", "Wait for it, or cancel it first.")
+            if self._process is not None:
+                self._process.left = True
+                self._process.send({"do": "leave"})
+
     def close(self) -> None:
-        """Cancel all jobs, end the worker and remove all files; takes a second at most."""
+        """Cancel all jobs, end the worker and remove all files; takes a second, or three with large arrays."""
         with self._lock:
             self._closed = True
             unfinished = [job for job in self._jobs.values() if not job.finished]

@@ -3,8 +3,8 @@
 Whatever else the worker's process prints is log. Lines stay short: arguments, arrays and results are files in the
 folder of the job (``hlfd.jobs.files``).
 
-To the worker: ``{"do": "run", "job": "1", "kind": "segment", "folder": "..."}``, ``{"do": "cancel", "job": "1"}``; the
-end of the stream ends the worker.
+To the worker: ``{"do": "run", "job": "1", "kind": "segment", "folder": "..."}``, ``{"do": "cancel", "job": "1"}``,
+``{"do": "leave"}``. The end of the stream ends the worker too, and it removes the files of the owner that is gone.
 From the worker: ``hello`` (pid, versions), ``alive`` each second (the job it works on), ``bye`` before it leaves for
 want of work, and for a job ``accepted``, the events of ``hlfd.events``, and one of ``done`` or ``error``.
 """

@@ -130,7 +130,7 @@ def read_gpu(line: str, usable: bool) -> dict[str, Any] | None:
     total, free, driver = fields[-3:]
     return {
         "id": f"cuda:{fields[0]}",
-        "name": ",".join(fields[1:-3]),
+        "name": ", ".join(fields[1:-3]),
         "memory_mb": int(total) if total.isdigit() else None,
         "free_mb": int(free) if free.isdigit() else None,
         "driver": driver,

@@ -86,6 +86,8 @@ class Server:
                 self._queue.put(message)
             elif message.get("do") == "cancel" and (token := self._tokens.get(str(message.get("job")))) is not None:
                 token.cancel()
+            elif message.get("do") == "leave":
+                os._exit(0)  # its owner stays, and keeps the files
         self._leave()
 
     def _beat(self) -> None:
