@@ -12,7 +12,15 @@ from types import SimpleNamespace
 import pytest
 
 from hlfd.config import SegmentSettings
-from hlfd.errors import CancelledError, ConfigError, GeometryError, GpuOutOfMemoryError, TorchBrokenError
+from hlfd.errors import (
+    CancelledError,
+    ConfigError,
+    GeometryError,
+    GpuOutOfMemoryError,
+    MissingDependencyError,
+    ModelError,
+    TorchBrokenError,
+)
 from hlfd.events import Metric, Progress, Stage, Warn, event_to_dict
 from hlfd.jobs.files import sweep
 from hlfd.jobs.process import child_environment, is_running, python_command
@@ -123,6 +131,15 @@ def test_every_exception_has_a_code_and_a_remedy(error, code):
     assert known.code == code
     assert known.message.endswith(".")
     assert known is error or known.remedy or code == "cancelled"
+
+
+def test_a_lack_of_memory_that_looks_like_a_damaged_model_is_called_what_it_is():
+    error = ModelError("OpenVINO cannot use the model.", "Import the package again.")
+    error.__cause__ = RuntimeError("Exception from plugin.cpp:54: std::bad_alloc")
+    assert classify(error).code == "out_of_memory"
+    missing = MissingDependencyError("openvino is not installed.")
+    missing.__cause__ = ImportError("libopenvino.so: failed to map segment from shared object")
+    assert classify(missing).code == "out_of_memory"
 
 
 def test_a_torch_that_cannot_be_loaded_is_told_from_a_missing_one(tmp_path, monkeypatch):

@@ -20,14 +20,17 @@ from hlfd.errors import (
 )
 
 _GPU_TEXTS = ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc")
-_MEMORY_TEXTS = ("bad_alloc", "bad allocation", "not enough memory", "cannot allocate memory", "can't allocate memory")
+_MEMORY_TEXTS = (
+    *("bad_alloc", "bad allocation", "not enough memory", "cannot allocate memory", "can't allocate memory"),
+    *("failed to map segment", "can't start new thread"),  # a library or a thread that found no room
+)
 _GET_TORCH = "Install torch in the Setup section of HLFD Segment, or choose the device CPU."
 logger = logging.getLogger(__name__)
 
 
 def classify(error: BaseException) -> HlfdError:
     """Return the error to report for any exception; unexpected ones are logged with their traceback."""
-    known = error if isinstance(error, HlfdError) else _classified(error)
+    known = _want_of_memory(error) or (error if isinstance(error, HlfdError) else _classified(error))
     if known is None:
         logger.error("Unexpected error in a job", exc_info=error)
         first = str(error).strip().splitlines()
@@ -38,16 +41,29 @@ def classify(error: BaseException) -> HlfdError:
     return known
 
 
+def _want_of_memory(error: BaseException) -> HlfdError | None:
+    """Return the error for too little memory, also where that made a library or a file look damaged or missing."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (GpuOutOfMemoryError, OutOfMemoryError)):
+            return cause
+        text = str(cause).lower()
+        if type(cause).__name__ == "OutOfMemoryError" or any(part in text for part in _GPU_TEXTS):
+            return GpuOutOfMemoryError(
+                "The GPU ran out of memory.", "Close other programs on the GPU, or choose the CPU."
+            )
+        no_memory = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM)
+        if no_memory or any(part in text for part in _MEMORY_TEXTS):
+            return OutOfMemoryError(
+                "The machine has too little free memory for this.", "Close other programs, or crop the volume first."
+            )
+        cause = cause.__cause__
+    return None
+
+
 def _classified(error: BaseException) -> HlfdError | None:
-    text = str(error).lower()
     if isinstance(error, KeyboardInterrupt):
         return CancelledError()
-    if type(error).__name__ == "OutOfMemoryError" or any(part in text for part in _GPU_TEXTS):
-        return GpuOutOfMemoryError("The GPU ran out of memory.", "Close other programs on the GPU, or choose the CPU.")
-    if isinstance(error, MemoryError) or any(part in text for part in _MEMORY_TEXTS):
-        return OutOfMemoryError(
-            "The machine has too little free memory for this.", "Close other programs, or crop the volume first."
-        )
     if isinstance(error, (ImportError, OSError)) and (known := _broken_import(error)) is not None:
         return known
     if isinstance(error, OSError):
@@ -77,8 +93,6 @@ def _broken_import(error: ImportError | OSError) -> HlfdError | None:
 def _of_files(error: OSError) -> HlfdError | None:
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         return DiskFullError("No space is left for the files of the job.", "Free some space and start again.")
-    if error.errno == errno.ENOMEM:
-        return OutOfMemoryError("The machine has too little free memory for this.", "Close other programs.")
     if error.filename is not None and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return OutputError(f'"{error.filename}" cannot be used: {error.strerror}.', "Check the permissions.")
     return None

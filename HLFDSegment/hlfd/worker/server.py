@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hlfd import __version__
-from hlfd.errors import CancelledError
+from hlfd.errors import CancelledError, GpuOutOfMemoryError, OutOfMemoryError
 from hlfd.events import CancelToken, Event, event_to_dict
 from hlfd.jobs.files import ANSWER, IN, REQUEST, open_arrays, read_json, write_json
 from hlfd.jobs.protocol import decode, encode, error_to_dict
@@ -115,6 +115,8 @@ class Server:
         except BaseException as error:  # whatever happens in a job is told to its owner, and the worker lives on
             known = CancelledError() if token.cancelled else classify(error)
             outcome = {"event": "error", "error": error_to_dict(known)}
+            if isinstance(known, (OutOfMemoryError, GpuOutOfMemoryError)):
+                self._warm.clear()  # what is kept warm is the first that can be spared
         self._current = None
         del self._tokens[job]
         self._say({**outcome, "job": job})
