@@ -62,6 +62,7 @@ def tiny_config(folder: Path, **changes) -> dict:
             "liver": ["liver", "liver tumor"],
         },
         "exported": {"kidney": ["kidney"], "tumor": ["tumor"], "cyst": ["cyst"]},
+        "auxiliary": True,
         "patch": {"spacing_mm": 6.0, "size": [16, 16, 16], "windows": [[-200, 300], [-1000, 1000]]},
         "train": part(folder, (0, 1), 1, patches=5),
         "validation": part(folder, (2, 2), 2, patches=2),

@@ -107,7 +107,7 @@ def _single_thread() -> None:
 def phantom_source(settings: CompareSettings, part: str, seed: int = 0) -> PhantomSource:
     """Return the endless source of patches of a part whose anatomies are there; ``seed`` is added to the part's."""
     chosen: PartSettings = getattr(settings, part)
-    return PhantomSource(pool_entries(chosen), settings.patch, settings.classes, chosen.seed + seed)
+    return PhantomSource(pool_entries(chosen), settings.patch, settings.learned(), chosen.seed + seed)
 
 
 def pool_entries(part: PartSettings) -> list[PoolEntry]:
@@ -126,12 +126,13 @@ def _make_patches(settings: CompareSettings, part: str, indices: list[int]) -> i
     device = choose_device(settings.training.device)
     precision = choose_precision(settings.training.precision, device)
     teacher = load_teacher(settings).to(device) if part == "train" else None
+    merged = None if settings.auxiliary else settings.channel_groups()
     for index in indices:
         sample = source.sample(index)
         tensors = {"image": sample["image"].half(), "label": sample["label"].to(torch.uint8)}
         if teacher is not None:
             with precision.autocast():
-                outputs = teacher_outputs(teacher, tensors["image"].float().to(device))
+                outputs = teacher_outputs(teacher, tensors["image"].float().to(device), merged)
             tensors |= {f"teacher/{name}": tensor.cpu() for name, tensor in outputs.items()}
         write_tensors(tensors, patch_file(settings, part, index))
     return len(indices)
@@ -182,12 +183,12 @@ def _make_scans(settings: CompareSettings, indices: list[int]) -> int:
 
 
 def render_box(settings: CompareSettings, entry: PoolEntry) -> tuple[Tensor, NDArray[np.uint8]]:
-    """Return HU and training classes of the box around kidneys and masses, as one scan with contrast medium.
+    """Return HU and learned classes of the box around kidneys and masses, as one scan with contrast medium.
 
     Both are (k, j, i) at the spacing of the patches; sizes are multiples of the student's divisor; beyond the
     anatomy's slices there is air.
     """
-    lookup = class_lookup(settings.classes)
+    lookup = class_lookup(settings.learned())
     step = settings.patch.spacing_mm / entry.spacing_mm
     axes, inside = [], []
     divisor = build_network(settings.student.network, **settings.student.parameters).divisor
@@ -212,7 +213,7 @@ def render_box(settings: CompareSettings, entry: PoolEntry) -> tuple[Tensor, NDA
 
 def _box(settings: CompareSettings, entry: PoolEntry, lookup: NDArray[np.uint8]) -> list[tuple[float, float]]:
     """Return first and last voxel along (k, j, i) of kidneys and masses with the margin."""
-    wanted = [i for i, group in enumerate(settings.channel_groups()) if i for i in group]
+    wanted = [i for i, group in enumerate(settings.student_groups()) if i for i in group]
     mask = np.isin(lookup, wanted)[np.asarray(entry.tissue)]
     if not mask.any():
         raise InputError(f'The test anatomy "{entry.name}" has no kidney.', "Choose other cases.")

@@ -71,7 +71,10 @@ def forest(rows: Sequence[Interval], title: str) -> str:
     x = _scale(low, high, left, width - 16)
     parts = []
     for tick in ticks(low, high):
-        parts += [_line(x(tick), 8, x(tick), bottom, "grid"), _text(x(tick), bottom + 18, f"{tick:+g}", "middle")]
+        parts += [
+            _line(x(tick), 8, x(tick), bottom, "grid"),
+            _text(x(tick), bottom + 18, f"{tick:+g}" if tick else "0", "middle"),
+        ]
     parts.append(_line(x(0), 8, x(0), bottom, "zero"))
     for place, row in enumerate(rows):
         y = 14 + step * (place + 0.5)

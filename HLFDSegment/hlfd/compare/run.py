@@ -135,7 +135,9 @@ def _check(settings: CompareSettings, on_event: OnEvent) -> dict[str, Any]:
     paths = tap_paths(teacher, "teacher")
     image = torch.zeros(1, len(settings.patch.windows), *size)
     key = fingerprint(data_key(settings, teacher_sha256(settings.teacher)))
-    record = {"key": key, "channels": probe_channels(teacher, paths, image, "teacher")}
+    record: dict[str, Any] = {"key": key, "channels": probe_channels(teacher, paths, image, "teacher")}
+    if not settings.auxiliary:
+        record["channels"]["out"] = len(settings.learned()) + 1
     record["alias"] = distinct_taps(paths)
     record["teacher"] = {
         "parameters": sum(parameter.numel() for parameter in teacher.parameters()),
@@ -162,7 +164,7 @@ def _score_teacher(settings: CompareSettings) -> None:
     """Score the teacher on the test scans, once: what the students could reach."""
     path = settings.folder / "data" / TEACHER_SCORES
     if not path.is_file():
-        write_json(score(settings, load_teacher(settings)), path)
+        write_json(score(settings, load_teacher(settings), settings.channel_groups()), path)
 
 
 def _missing(settings: CompareSettings, units: list[Unit], data: str) -> list[Unit]:

@@ -113,9 +113,11 @@ class CompareSettings:
     student: StudentSettings
     teacher: TeacherSettings
     classes: dict[str, list[str]]
-    """Training classes: name -> names of the phantom's labels it covers."""
+    """Training classes of the teacher: name -> names of the phantom's labels it covers."""
     exported: dict[str, list[str]]
     """Classes of the result (kidney, tumor, cyst) -> training classes; the rest is merged into background."""
+    auxiliary: bool
+    """Whether the students learn all training classes; else the exported ones, the teacher's logits merged to them."""
     patch: PatchSettings
     train: PartSettings
     validation: PartSettings
@@ -148,14 +150,27 @@ class CompareSettings:
         if self.validation.patches < 1:
             raise ConfigError(f"validation.patches is {self.validation.patches}; at least 1 was expected.")
         for name in self.class_weights:
-            look_up(name, ["background", *self.classes], "training class in class_weights")
+            look_up(name, ["background", *self.learned()], "training class in class_weights")
         for name in self.methods:
             distill_settings(self, name, 0)
             if not name or name.startswith(".") or any(letter in '/\\:*?"<>|' for letter in name):
                 raise ConfigError(f'"{name}" cannot name a method.', "Use letters, digits, spaces, +, - and _.")
 
+    def learned(self) -> dict[str, list[str]]:
+        """Return the classes that the students learn: name -> names of the phantom's labels."""
+        if self.auxiliary:
+            return self.classes
+        return {
+            name: [label for member in members for label in self.classes[member]]
+            for name, members in self.exported.items()
+        }
+
+    def student_groups(self) -> list[list[int]]:
+        """Return the students' channels merged into each exported class, background first."""
+        return self.channel_groups() if self.auxiliary else [[i] for i in range(len(self.exported) + 1)]
+
     def channel_groups(self) -> list[list[int]]:
-        """Return the training channels merged into each exported class, background first."""
+        """Return the teacher's channels merged into each exported class, background first."""
         index = {name: i for i, name in enumerate(self.classes, start=1)}
         groups = [[index[member] for member in members] for members in self.exported.values()]
         used = {i for group in groups for i in group}
@@ -248,7 +263,7 @@ def data_key(settings: CompareSettings, teacher_sha: str) -> dict[str, Any]:
     parts = {name: given(getattr(settings, name)) for name in ("train", "validation", "test")}
     for values in parts.values():
         del values["folder"]
-    other = {name: given(getattr(settings, name)) for name in ("classes", "patch", "student")}
+    other = {name: given(getattr(settings, name)) for name in ("classes", "exported", "auxiliary", "patch", "student")}
     return {**parts, **other, "teacher": teacher_sha}
 
 

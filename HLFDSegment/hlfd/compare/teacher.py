@@ -16,6 +16,7 @@ from hlfd.errors import ConfigError, ModelError
 from hlfd.features import FeatureTap
 from hlfd.models.package import NetworkEntry, file_sha256
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
+from hlfd.networks.merge import merge_logits
 
 
 def teacher_weights(settings: TeacherSettings) -> Path:
@@ -141,11 +142,18 @@ def distinct_taps(taps: dict[str, str]) -> dict[str, str]:
 
 
 @torch.no_grad()
-def teacher_outputs(network: SegmentationNetwork, image: Tensor) -> dict[str, Tensor]:
-    """Return the distinct taps of one image (C, k, j, i) as half precision, each (channels, *spatial)."""
+def teacher_outputs(
+    network: SegmentationNetwork, image: Tensor, groups: Sequence[Sequence[int]] | None = None
+) -> dict[str, Tensor]:
+    """Return the distinct taps of one image (C, k, j, i) as half precision, each (channels, *spatial).
+
+    ``groups`` merges the channels of the logits (``merge_logits``).
+    """
     paths = tap_paths(network, "teacher")
     kept = {name: paths[name] for name in dict.fromkeys(distinct_taps(paths).values())}
     with FeatureTap(network, kept) as features:
         network(image[None])
+    if groups is not None:
+        features["out"] = merge_logits(features["out"].float(), groups)
     limit = torch.finfo(torch.float16).max
     return {name: tensor[0].float().clamp(-limit, limit).half().contiguous() for name, tensor in features.items()}

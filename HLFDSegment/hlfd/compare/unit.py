@@ -52,7 +52,7 @@ _CANCELLED, _FAILED = 130, 2
 def build_student(settings: CompareSettings, seed: int) -> SegmentationNetwork:
     """Return the student with the first weights of ``seed``: the same for every method."""
     torch.manual_seed(seed)
-    channels = {"in_channels": len(settings.patch.windows), "classes": len(settings.classes) + 1}
+    channels = {"in_channels": len(settings.patch.windows), "classes": len(settings.learned()) + 1}
     return build_network(settings.student.network, **channels, **settings.student.parameters)
 
 
@@ -62,9 +62,11 @@ def make_objective(
     """Return the objective of one entry; raise ``ConfigError`` for what cannot work."""
     loss = focal_dice_loss
     if settings.segmentation == "dice_ce":
-        weights = [settings.class_weights.get(c, 1.0) for c in ("background", *settings.classes)]
+        weights = [settings.class_weights.get(c, 1.0) for c in ("background", *settings.learned())]
         loss = partial(dice_ce_loss, class_weights=weights, smooth=1.0)
-    return build_objective(distill_settings(settings, name, seed), student, teacher, loss)
+    # Kept logits are merged already; an online teacher gives all its classes.
+    merged = None if settings.auxiliary or isinstance(teacher, TeacherSpec) else settings.channel_groups()
+    return build_objective(distill_settings(settings, name, seed), student, teacher, loss, merged)
 
 
 def read_data_record(settings: CompareSettings) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def run_unit(settings: CompareSettings, name: str, seed: int, cancel: CancelToke
         "key": unit_key(settings, name, seed, record["key"]),
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
         "projection_parameters": sum(parameter.numel() for parameter in objective.parameters()),
-        "scores": score(settings, student),
+        "scores": score(settings, student, settings.student_groups()),
         **_training_facts(result, folder, gauge),
     }
     write_json(values, folder / RESULT)
@@ -154,12 +156,17 @@ def _validator(settings: CompareSettings) -> PatchValidator:
     return PatchValidator(
         [{"image": sample["image"].float(), "label": sample["label"]} for sample in samples],
         names=["background", *settings.exported],
-        groups=settings.channel_groups(),
+        groups=settings.student_groups(),
     )
 
 
-def score(settings: CompareSettings, network: SegmentationNetwork) -> dict[str, dict[str, float]]:
-    """Return Dice per scan and structure of ``METRICS``; two empty masks agree and give 1."""
+def score(
+    settings: CompareSettings, network: SegmentationNetwork, groups: list[list[int]]
+) -> dict[str, dict[str, float]]:
+    """Return Dice per scan and structure of ``METRICS``; two empty masks agree and give 1.
+
+    ``groups`` lists the network's channels merged into each exported class.
+    """
     device = next(network.parameters()).device
     precision = choose_precision(settings.training.precision, device)
     network.eval()
@@ -168,15 +175,14 @@ def score(settings: CompareSettings, network: SegmentationNetwork) -> dict[str, 
         sample = scan_sample(settings, scan_file(settings, entry))
         with torch.no_grad(), precision.autocast():
             logits = network(sample["image"][None].to(device))
-        predicted = merge_logits(logits.float(), settings.channel_groups())[0].argmax(0).cpu()
+        predicted = merge_logits(logits.float(), groups)[0].argmax(0).cpu()
         scores[scan_name(entry)] = _dice_of_scan(settings, predicted, sample["label"])
     return scores
 
 
 def _dice_of_scan(settings: CompareSettings, predicted: Tensor, label: Tensor) -> dict[str, float]:
-    groups = settings.channel_groups()
-    class_of = torch.zeros(len(settings.classes) + 1, dtype=torch.long)
-    for index, group in enumerate(groups):
+    class_of = torch.zeros(len(settings.learned()) + 1, dtype=torch.long)
+    for index, group in enumerate(settings.student_groups()):
         class_of[group] = index
     truth = class_of[label.long()]
     value_of = {name: index for index, name in enumerate(settings.exported, start=1)}
