@@ -28,8 +28,10 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
     """Run the recipe and return the exit code."""
     require_torch("Training")
     from hlfd.training.dataset_recipe import is_dataset_recipe
+    from hlfd.training.slice_recipe import is_slice_recipe
 
     run_it = _run_dataset if is_dataset_recipe(args.config) else _run_simulated
+    run_it = _run_slices if is_slice_recipe(args.config) else run_it
     stages, folder = run_it(args, console, cancel)
     console.say(f"Done; results are in {folder}")
     console.result({"command": "train", "config": args.config, "stages": stages, "folder": folder})
@@ -64,6 +66,21 @@ def _run_dataset(args: argparse.Namespace, console: Console, cancel: CancelToken
         _forget([recipe.folder / f"fold{fold}" / name for fold in folds for name in names])
     path = args.config if args.steps is None else with_steps(args.config, recipe.folder, args.steps)
     return stages, run_dataset_recipe(path, args.data, args.fold, args.stages, console.on_event, cancel)
+
+
+def _run_slices(args: argparse.Namespace, console: Console, cancel: CancelToken) -> tuple[list[str], Path]:
+    from hlfd.config import look_up
+    from hlfd.training.slice_recipe import SLICE_STAGES, read_slice_recipe
+    from hlfd.training.slice_run import run_slice_recipe
+
+    recipe = read_slice_recipe(args.config)
+    stages = [look_up(stage, list(SLICE_STAGES), "stage") for stage in args.stages or SLICE_STAGES]
+    if args.fresh:
+        made = {"teacher": ["teacher"], "distil": recipe.students, "evaluate": ["evaluate"]}
+        names = [name for stage in stages for name in made.get(stage, [])]
+        _forget([recipe.folder / f"fold{fold}" / name for fold in args.fold or (0,) for name in names])
+    folder = run_slice_recipe(args.config, args.data, args.fold, stages, args.steps, console.on_event, cancel)
+    return stages, folder
 
 
 def _forget(folders: list[Path]) -> None:

@@ -50,7 +50,11 @@ def region_means(x: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 class Emkd(Method):
-    """0.1 * PMD(out) + 0.9 * [IMD(low) + IMD(high)] + 0.9 * [RAD(low) + RAD(high)]."""
+    """0.1 * PMD(out) + 0.9 * [IMD(low) + IMD(high)] + 0.9 * [RAD(low) + RAD(high)].
+
+    ``low`` and ``high`` name taps of both networks; ``teacher_low`` and ``teacher_high`` those of the teacher where
+    they are others.
+    """
 
     name = "emkd"
 
@@ -62,6 +66,8 @@ class Emkd(Method):
         spatial_dims: int,
         low: str = "e2",
         high: str = "e5",
+        teacher_low: str = "",
+        teacher_high: str = "",
         prediction_weight: float = 0.1,
         importance_weight: float = 0.9,
         affinity_weight: float = 0.9,
@@ -73,14 +79,14 @@ class Emkd(Method):
         check_at_least(self.name, 0, **weights, affinity_weight=affinity_weight)
         check_positive(self.name, temperature=temperature, power=power)
         self.weights = (prediction_weight, importance_weight, affinity_weight)
-        self.levels = (low, high)
+        self.levels = ((low, teacher_low or low), (high, teacher_high or high))
         self.temperature, self.power = temperature, power
-        self.read([low, high, "out"])
+        self.read([*(own for own, _ in self.levels), "out"], [*(other for _, other in self.levels), "out"])
 
     def forward(self, student: Features, teacher: Features, labels: Tensor) -> dict[str, Tensor]:
         """Return the terms ``prediction``, ``importance`` and ``affinity``."""
         prediction = prediction_map_loss(student["out"], teacher["out"], self.temperature)
-        pairs = [(student[name], teacher[name]) for name in self.levels]
+        pairs = [(student[own], teacher[other]) for own, other in self.levels]
         importance = torch.stack([importance_map_loss(s, t, self.power) for s, t in pairs]).sum()
         affinity = torch.stack([region_affinity_loss(s, t, labels, self.classes) for s, t in pairs]).sum()
         names = ("prediction", "importance", "affinity")
