@@ -1,4 +1,4 @@
-"""``hlfd bench pipeline|network``: speed and memory as ratios within one run on this machine."""
+"""``hlfd bench pipeline|network|distillation``: speed and memory as ratios within one run on this machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from hlfd.cli.console import Console
 from hlfd.cli.plain import columns
 from hlfd.cli.signals import interrupt_at_once
+from hlfd.errors import UsageError
 from hlfd.events import CancelToken
 from hlfd.words import number
 
@@ -24,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.set_defaults(measure=_network)
     for kind in (pipeline, network):
         kind.add_argument("--model", default="kidney", help="name, name/version, or package folder (default: kidney)")
+    distillation = kinds.add_parser("distillation", help="a training step with a teacher beside it, and with its cache")
+    distillation.add_argument("--teacher", default="dynunet", help="network of the teacher (default: dynunet)")
+    distillation.add_argument("--methods", nargs="+", default=["hlfd"], metavar="NAME", help="distillation methods")
+    distillation.add_argument("--patch", type=int, default=64, help="side of the patch in voxels")
+    distillation.add_argument("--repeats", type=int, default=3, help="rounds of which the best counts")
+    distillation.add_argument("--device", default="cpu", help="cpu, cuda or auto")
+    distillation.set_defaults(measure=_distillation, model=None)
+    for kind in (pipeline, network, distillation):
         kind.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses all")
 
 
@@ -31,7 +40,8 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
     """Run the benchmark and return the exit code."""
     with interrupt_at_once():
         result = args.measure(args, console, cancel)
-    console.result({"command": f"bench {args.kind}", "model": args.model, **result})
+    model = {} if args.model is None else {"model": args.model}
+    console.result({"command": f"bench {args.kind}", **model, **result})
     return 0
 
 
@@ -65,4 +75,21 @@ def _network(args: argparse.Namespace, console: Console, cancel: CancelToken) ->
     head = ["network", "GFLOP", "ms", "GFLOP/s", "of matrix product"]
     console.say(columns([head, *rows]))
     console.say(f"Matrix product: {result['gemm_gflops']:.0f} GFLOP/s ({result['gemm_library']})")
+    return result
+
+
+def _distillation(args: argparse.Namespace, console: Console, cancel: CancelToken) -> dict[str, Any]:
+    from hlfd.cli.phantom import require_torch
+
+    require_torch("This benchmark")
+    from hlfd.bench.distillation import OVERHEAD_BAR, SPEEDUP_BAR, DistillationBench, run_distillation_bench
+
+    if args.patch < 32 or args.patch % 32 or args.repeats < 1:
+        raise UsageError("--patch must be a multiple of 32 and --repeats at least 1.")
+    settings = DistillationBench(args.teacher, tuple(args.methods), args.patch, args.repeats, args.threads, args.device)
+    result = run_distillation_bench(settings, console.on_event, cancel)
+    rows = [[name.replace("_", " "), f"{value:.3f} s"] for name, value in result["seconds"].items()]
+    console.say(columns([["measure", "time"], *rows]))
+    console.say(f"Cached outputs: {result['cached_speedup']:.1f} times faster (bar: {SPEEDUP_BAR:g})")
+    console.say(f"Online teacher: {result['overhead']:.2f} of student step + teacher pass (bar: {OVERHEAD_BAR:g})")
     return result

@@ -28,6 +28,7 @@ from hlfd.models.package import file_sha256
 from hlfd.preprocess.intensity import window_channels
 from hlfd.training.cases import CachedCase
 from hlfd.training.precision import choose_device, choose_precision
+from hlfd.training.settings import PRECISIONS
 from hlfd.training.teacher_regions import Region, cut_region, organ_regions
 
 _LAYOUT = 1  # raise it when the stored files change their meaning
@@ -47,9 +48,12 @@ class CacheSettings:
     """Larger regions are split, with an overlap of one patch."""
     device: str = "auto"
     """Where the teacher runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    precision: str = "float32"
+    """In which it computes, see ``TrainSettings``; half precision loses more than the quantisation does."""
 
     def __post_init__(self) -> None:
         look_up(self.dtype, ("uint8", "float16"), "dtype of cached outputs")
+        look_up(self.precision, PRECISIONS, "precision")
         if self.margin_mm < 0 or self.max_voxels < 1:
             raise ConfigError("margin_mm must not be negative and max_voxels at least 1.")
 
@@ -154,7 +158,7 @@ class TeacherCache:
         device = choose_device(self.settings.device)
         hu = cut_region(case.image, region).astype(np.float32)
         image = torch.from_numpy(window_channels(hu, self.windows)).to(device)
-        with choose_precision("auto", device).autocast():
+        with choose_precision(self.settings.precision, device).autocast():
             outputs = self.teacher.outputs(image, self.taps)
         return {name: tensor[0].float().cpu() for name, tensor in outputs.items()}
 
@@ -166,7 +170,7 @@ class TeacherCache:
             "windows": [list(window) for window in self.windows],
             "patch": list(self.patch),
             "spacing_mm": self.spacing_mm,
-            "settings": [self.settings.dtype, self.settings.margin_mm, self.settings.max_voxels],
+            "settings": {name: value for name, value in vars(self.settings).items() if name != "device"},
             "case": list(case.source),
         }
 
