@@ -22,6 +22,7 @@ COMMANDS = {
     "phantom": "simulate an abdominal CT with exact labels",
     "train": "train a model by a recipe",
     "models": "list, show, verify, import or remove models",
+    "export": "export a model as a MONAI bundle, ONNX or OpenVINO IR",
     "compare": "compare distillation methods under equal conditions",
     "bench": "measure speed and memory",
     "demo": "segment the sample CT and write a report",
