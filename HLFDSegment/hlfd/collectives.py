@@ -70,3 +70,24 @@ def batch_gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(parts, tensor.contiguous())
     return torch.stack(parts)
+
+
+def batch_cat(tensor: Tensor) -> Tensor:
+    """Return ``tensor`` (B, ...) of all processes along the first axis, in the order of the samples of the batch.
+
+    For losses that relate samples to each other; gradients are those of ``batch_sum``. All processes get the whole, so
+    only small tensors should go through it.
+    """
+    if not _shared:
+        return tensor
+    sizes = batch_gather(torch.tensor([len(tensor)], device=tensor.device))[:, 0].tolist()
+    before = sum(sizes[: torch.distributed.get_rank()])
+    padding = (before, sum(sizes) - before - len(tensor))
+    own = torch.nn.functional.pad(tensor.flatten(1).T, padding).T  # zeros where the samples of the others go
+    return batch_sum(own).reshape(-1, *tensor.shape[1:])
+
+
+def batch_ratio(numerator: Tensor, denominator: Tensor, least: float = 0.0) -> Tensor:
+    """Return the sum of ``numerator`` over the batch by the sum of ``denominator``, at least ``least``; 0-d tensors."""
+    above, below = batch_sum(torch.stack([numerator, denominator.to(numerator.dtype)]))
+    return above / below.clamp(min=least)

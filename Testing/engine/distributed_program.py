@@ -15,22 +15,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hlfd.distillation import DistillSettings, build_objective
 from hlfd.events import Event, Progress
 from hlfd.losses import dice_ce_loss, focal_dice_loss
-from hlfd.networks import build_network
+from hlfd.networks import SegmentationNetwork, build_network
 from hlfd.training import Supervised, TrainSettings, fit
 from hlfd.training.objective import Objective
 from hlfd.training.validation import PatchValidator
 
 
 class Balls:
-    """Noisy images with a bright ball of class 1, of very different sizes; ``delay`` seconds of work per sample."""
-
-    def __init__(self, delay: float = 0.0) -> None:
-        self.delay = delay
+    """Noisy images with a bright ball of class 1, of very different sizes."""
 
     def sample(self, index: int) -> dict[str, Tensor]:
-        time.sleep(self.delay)
+        time.sleep(float(os.environ.get("DELAY", "0")))
         generator = torch.Generator().manual_seed(index)
         center = torch.randint(5, 11, (3, 1, 1, 1), generator=generator)
         radius = torch.randint(1, 7, (1,), generator=generator)
@@ -61,21 +59,29 @@ class Run:
     objective: Objective
     batch: int = 4
     accumulate: int = 1
-    steps: int = 12
-    delay: float = 0.0
+    lr: float = 2e-3
 
 
-def make_run(name: str) -> Run:
+def make_network(seed: int, widths: tuple[int, ...] = (8, 16)) -> SegmentationNetwork:
+    torch.manual_seed(seed)
+    return build_network("s2d_unet", classes=2, widths=widths)
+
+
+def make_run(name: str, network: SegmentationNetwork) -> Run:
     if name == "class-weights":
         return Run(Supervised(class_weights=(1.0, 4.0)))
     if name == "parts":
         return Run(Supervised(focal_dice_loss), accumulate=2)
     if name == "uneven":
         return Run(Supervised(partial(dice_ce_loss, smooth=1.0)), batch=5)
+    if name == "distillation":
+        names = ("hlfd", "dist", "cirkd", "mskd", "emkd", "reviewkd", "hlfd-released")
+        methods = tuple({"name": name, "weight": 0.1} for name in names)
+        return Run(
+            build_objective(DistillSettings(methods), network, make_network(seed=1, widths=(6, 8)).eval()), batch=5
+        )
     if name == "projected":
         return Run(Projected())
-    if name == "slow":
-        return Run(Supervised(), steps=40, delay=0.01)
     return Run(Supervised())
 
 
@@ -85,15 +91,14 @@ def report(event: Event) -> None:
 
 
 def train(folder: Path, name: str) -> None:
-    torch.manual_seed(0)
-    run = make_run(name)
+    network = make_network(seed=0)
+    run = make_run(name, network)
     settings = TrainSettings(
-        steps=run.steps, batch_size=run.batch, accumulate=run.accumulate, lr=1e-2, warmup_steps=2,
+        steps=12, batch_size=run.batch, accumulate=run.accumulate, lr=run.lr, warmup_steps=2,
         precision="float32", device="cpu", log_every=1, validate_every=6, checkpoint_every=3, tensorboard=False,
     )  # fmt: skip
-    network = build_network("s2d_unet", classes=2, widths=(8, 16))
     validator = PatchValidator([Balls().sample(10_000 + i) for i in range(2)], ["background", "ball"])
-    fit(network, run.objective, Balls(run.delay), settings, folder / name, validator, on_event=report)
+    fit(network, run.objective, Balls(), settings, folder / name, validator, on_event=report)
 
 
 if __name__ == "__main__":

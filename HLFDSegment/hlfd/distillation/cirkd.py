@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hlfd.collectives import batch_cat
 from hlfd.distillation.base import Channels, Features, Method, check_at_least, check_positive
 from hlfd.distillation.shapes import check_pair, pool
 from hlfd.distillation.skd import node_grid
@@ -21,7 +22,7 @@ def cirkd_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0, nodes
     """
     check_pair(student, teacher)
     size = node_grid(student, teacher, nodes)
-    log_p, log_q = (_relations(pool(x, size), temperature) for x in (student, teacher.detach()))
+    log_p, log_q = (_relations(batch_cat(pool(x, size)), temperature) for x in (student, teacher.detach()))
     divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
     return divergence * (log_p.shape[-1] / log_p.numel())
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hlfd.collectives import batch_sum
 from hlfd.distillation.base import Channels, Features, Method, check_at_least, check_positive
 from hlfd.distillation.shapes import check_pair, resize
 
@@ -38,9 +39,15 @@ def _rows(logits: Tensor) -> Tensor:
 
 
 def _pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    squares_a, squares_b = a.square().sum(dim), b.square().sum(dim)
-    rho = (a * b).sum(dim) / (squares_a * squares_b).clamp(min=_EPSILON**2).sqrt()
+    """Return the correlations along ``dim``: 0 over classes, 1 over the voxels of the whole batch."""
+
+    def add(x: Tensor) -> Tensor:
+        return batch_sum(x) if dim == 1 else x
+
+    count = add(torch.tensor(float(a.shape[dim]), device=a.device))
+    a, b = (x - add(x.sum(dim, keepdim=True)) / count for x in (a, b))
+    squares_a, squares_b, product = add(torch.stack([x.sum(dim) for x in (a.square(), b.square(), a * b)]))
+    rho = product / (squares_a * squares_b).clamp(min=_EPSILON**2).sqrt()
     return torch.where(squares_a + squares_b < _CONSTANT, torch.ones_like(rho), rho)
 
 

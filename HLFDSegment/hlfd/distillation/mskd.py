@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hlfd.collectives import batch_ratio
 from hlfd.config import look_up
 from hlfd.distillation.base import Channels, Features, Method, check_at_least, check_positive, tap_list
 from hlfd.distillation.regions import class_masks, node_count, node_means, region_nodes
@@ -54,7 +55,7 @@ def filtered_feature_loss(
     error = ((resize(projected, target.shape[2:]).float().flatten(2) - flat) / sigma).square()
     sums = (torch.einsum("brn,bcn->brc", positions, error) * weight).sum(2)
     there = (kept > 0).to(sums.dtype)
-    return (sums / kept.clamp(min=1)).sum() / there.sum().clamp(min=1)
+    return batch_ratio((sums / kept.clamp(min=1)).sum(), there.sum(), least=1.0)
 
 
 def _filter(flat: Tensor, masks: Tensor, keep: float) -> tuple[Tensor, Tensor]:
@@ -104,7 +105,7 @@ def region_graph_loss(
 
 def _node_term(projected: Tensor, teacher: Tensor, there: Tensor) -> Tensor:
     distance = 1.0 - F.cosine_similarity(projected, teacher, dim=2)
-    return (distance * there).sum() / there.sum().clamp(min=1)
+    return batch_ratio((distance * there).sum(), there.sum(), least=1.0)
 
 
 def _edge_terms(stages: Sequence[tuple[Graph, Graph]]) -> list[Tensor]:
@@ -129,7 +130,7 @@ def _rows(a: Tensor, b: Tensor) -> Tensor:
 
 def _masked_mse(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     mask = rows[:, :, None] * columns[:, None, :]
-    return ((a - b).square() * mask).sum() / mask.sum().clamp(min=1)
+    return batch_ratio(((a - b).square() * mask).sum(), mask.sum(), least=1.0)
 
 
 class Mskd(Method):

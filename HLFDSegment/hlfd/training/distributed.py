@@ -89,9 +89,16 @@ class World:
         with shared_batch(), waiting:
             yield
 
-    def synchronised(self, module: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which the batch norms of ``module`` see the batch of all processes."""
-        return contextlib.nullcontext() if self.size == 1 else synchronised_batch_norm(module)
+    @contextlib.contextmanager
+    def synchronised(self, module: nn.Module) -> Iterator[None]:
+        """Context of the whole training, in which the batch norms of ``module`` see the batch of all processes."""
+        if self.size == 1:
+            yield
+            return
+        with synchronised_batch_norm(module), warnings.catch_warnings():
+            # Kernels with one input channel have no one order of memory, which costs a copy of a few numbers.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            yield
 
     def any(self, flag: bool) -> bool:
         """Return whether ``flag`` is set in any process."""
@@ -116,8 +123,8 @@ class World:
     def copy_from_main(self, module: nn.Module) -> None:
         """Overwrite the parameters and buffers of ``module`` with those of the main process."""
         if self.size > 1:
-            for tensor in module.state_dict().values():
-                distributed.broadcast(tensor, src=0)
+            for tensor in (*module.parameters(), *module.buffers()):
+                distributed.broadcast(tensor.detach(), src=0)
 
 
 def join(device: torch.device) -> World:
