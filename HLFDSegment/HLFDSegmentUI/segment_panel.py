@@ -8,7 +8,6 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from hlfd.config import SegmentSettings
@@ -23,7 +22,7 @@ from HLFDSegmentUI.device_section import DeviceSection
 from HLFDSegmentUI.dialogs import confirmed, errors_shown, show_error
 from HLFDSegmentUI.log_section import LogSection
 from HLFDSegmentUI.model_section import ModelSection
-from HLFDSegmentUI.parameters import SegmentParameters, connect_widgets
+from HLFDSegmentUI.parameters import Connection, SegmentParameters
 from HLFDSegmentUI.results_section import ResultsSection
 from HLFDSegmentUI.run_section import RunSection
 from HLFDSegmentUI.setup_section import SetupSection
@@ -37,8 +36,7 @@ class SegmentPanel:
 
     def __init__(self, ui: Any, requirements_file: Path) -> None:
         self._ui = ui
-        self._parameters: Any = None
-        self._tags: tuple[int, int] | None = None
+        self._connection: Connection | None = None
         self._probe: Any = None
         self.engine = WorkerEngine(SegmentSettings())
         self.logic = SegmentLogic(slicer.mrmlScene, self.engine)
@@ -46,7 +44,7 @@ class SegmentPanel:
         self.logic.finished.connect(self._on_finished)
         self.logic.failed.connect(self._on_failed)
         self.logic.cancelled.connect(self._on_cancelled)
-        self._timer = qt.QTimer()
+        self._timer = qt.QTimer(ui.HLFDSegment)  # with a parent: never deleted by Python, which may do so in any thread
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self._on_tick)
         ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
@@ -69,21 +67,21 @@ class SegmentPanel:
 
     def connect_parameters(self, node: Any) -> None:
         """Show the settings in a parameter node, and keep them there from now on."""
-        if self._parameters is None or self._parameters.parameterNode is not node:
+        if self._connection is None or self._connection.parameters.parameterNode is not node:
             self.disconnect_parameters()
-            self._parameters = SegmentParameters(node)
-            gui = connect_widgets(self._parameters, self._ui)
-            self._tags = gui, self._parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_parameters)
+            self._connection = Connection(SegmentParameters(node), self._ui, self._on_parameters)
         self._on_parameters()
         self.results.show(self._ui.outputSelector.currentNode())
 
     def disconnect_parameters(self) -> None:
         """Let go of the parameter node, before it is removed with its scene."""
-        if self._parameters is not None and self._tags is not None:
-            gui, observer = self._tags
-            self._parameters.disconnectGui(gui)
-            self._parameters.RemoveObserver(observer)
-        self._parameters = self._tags = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def _parameters(self) -> Any:
+        return self._connection.parameters if self._connection is not None else None
 
     def begin(self, text: str) -> None:
         """Note that work begins, and look for its news."""

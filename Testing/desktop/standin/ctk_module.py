@@ -26,7 +26,7 @@ class _CollapsibleButton(QtWidgets.QWidget):
         self._header.setStyleSheet("text-align: left; font-weight: bold; padding: 4px 8px;")
         self._header.toggled.connect(lambda checked: self.setCollapsed(not checked))
 
-    def setText(self, text: str) -> None:  # noqa: N802
+    def _set_text(self, text: str) -> None:
         self._text = text
         self._header.setText(("\u25b8 " if self._collapsed else "\u25be ") + text)
 
@@ -35,7 +35,7 @@ class _CollapsibleButton(QtWidgets.QWidget):
             return
         self._collapsed = collapsed
         self._header.setChecked(not collapsed)
-        self.setText(self._text)
+        self._set_text(self._text)
         self._show_contents()
         self.contentsCollapsed.emit(collapsed)
 
@@ -67,7 +67,7 @@ class _CollapsibleButton(QtWidgets.QWidget):
             layout.setContentsMargins(9, self._header_height() + 6, 9, 9)
         self._show_contents()
 
-    text = QtCore.Property(str, lambda self: self._text, setText)
+    text = QtCore.Property(str, lambda self: self._text, _set_text)
     collapsed = QtCore.Property(bool, lambda self: self._collapsed, setCollapsed)
 
 
@@ -79,7 +79,7 @@ class _PathLineEdit(QtWidgets.QWidget):
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._filters, self._label = None, ""
+        self._filters, self._label = self.Files, ""
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._line, self._browse = QtWidgets.QLineEdit(self), QtWidgets.QToolButton(self)
@@ -98,7 +98,7 @@ class _PathLineEdit(QtWidgets.QWidget):
         self._label = label
 
     currentPath = QtCore.Property(str, lambda self: self._line.text(), setCurrentPath)  # noqa: N815
-    filters = QtCore.Property(str, lambda self: self._filters, setFilters)
+    filters = QtCore.Property(int, lambda self: self._filters, setFilters)
     label = QtCore.Property(str, lambda self: self._label, setLabel)
 
 

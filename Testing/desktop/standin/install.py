@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 SLICER_NAMES = (
     "app",
@@ -34,9 +35,21 @@ class Desktop:
         self.headless = HeadlessScene()
         self.scene = self.headless.scene
         slicer.mrmlScene = self.scene
+        self.slice_nodes = [self._add_slice_view(name) for name in ("Red", "Green", "Yellow")]
         slicer.modules = types.SimpleNamespace()
         slicer.app, self._manager = make_application(self.headless, testing)
         self.main_window = make_main_window() if main_window else None
+
+    def _add_slice_view(self, name: str) -> Any:
+        """Add a slice view to the scene as the conventional layout does."""
+        node = self.scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the orientations of this scene
+        node.UnRegister(None)
+        node.SetName(name)
+        node.SetLayoutName(name)
+        node.SetSingletonTag(name)
+        self.scene.AddNode(node)
+        node.SetOrientation({"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}[name])
+        return node
 
     def load(self, name: str, folder: Path) -> Any:
         """Load a scripted module and return it."""
@@ -50,15 +63,32 @@ class Desktop:
             QtWidgets.QApplication.processEvents()
 
     def close(self) -> None:
-        """End the application: modules clean up, the scene goes."""
-        for name in list(self._manager._modules):
+        """End the application: modules clean up, windows and scene go.
+
+        Everything of Qt is deleted here, in the thread of Qt: left to Python's collector, which runs in whatever thread
+        allocates next, it would be deleted in a thread of the worker's client, and hang or crash.
+        """
+        for name, module in self._manager._modules.items():
             self._manager.moduleAboutToBeUnloaded.emit(name)
+            if module._widget is not None:
+                for widget in module._widget.findChildren(QtWidgets.QWidget):
+                    if hasattr(widget, "setMRMLScene"):
+                        widget.setMRMLScene(None)
+                module._widget.close()
+                module._widget.deleteLater()
+            vars(module).clear()
             sys.modules.pop(name, None)
         self.scene.Clear(1)
         if self.main_window is not None:
             self.main_window.setObjectName("closed")
             self.main_window.deleteLater()
+        for name in SLICER_NAMES:
+            if hasattr(slicer, name) and not name.startswith("q"):
+                delattr(slicer, name)
+        vars(self).clear()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         QtWidgets.QApplication.processEvents()
+        gc.collect()
 
 
 def install() -> None:

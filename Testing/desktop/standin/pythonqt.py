@@ -112,4 +112,8 @@ def _adapter(slot: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments: slot(*arguments)
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     count = sum(parameter.kind in kinds for parameter in parameters)
-    return lambda *arguments: slot(*arguments[:count])
+    if count == 0:
+        return lambda: slot()
+    if count == 1:  # PySide6 counts too: a function of any number of arguments would get none from clicked(bool)
+        return lambda value=False: slot(value)
+    return lambda *values: slot(*values[:count])

@@ -12,11 +12,10 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from standin.pythonqt import pythonqt
 
 WIDGETS = (
-    *("QWidget", "QLabel", "QPushButton", "QCheckBox", "QComboBox", "QProgressBar", "QPlainTextEdit", "QFrame"),
-    *("QTableWidget", "QSlider", "QLineEdit", "QMessageBox", "QDialog", "QToolButton", "QMenu", "QDoubleSpinBox"),
+    *("QWidget", "QLabel", "QPushButton", "QCheckBox", "QComboBox", "QProgressBar", "QPlainTextEdit", "QTableWidget"),
+    *("QDoubleSpinBox", "QMessageBox", "QDialog"),
 )
-LAYOUTS = ("QVBoxLayout", "QHBoxLayout", "QFormLayout", "QGridLayout")
-VALUES = ("QTableWidgetItem", "QHeaderView", "QAbstractItemView", "QSizePolicy", "QApplication", "QStyle")
+PLAIN = ("QVBoxLayout", "QHBoxLayout", "QFormLayout", "QTableWidgetItem", "QHeaderView", "QApplication")
 
 
 def make_qt() -> types.ModuleType:
@@ -24,14 +23,14 @@ def make_qt() -> types.ModuleType:
     module = types.ModuleType("qt")
     for name in WIDGETS:
         setattr(module, name, pythonqt(getattr(QtWidgets, name)))
-    for name in (*LAYOUTS, *VALUES):
+    for name in PLAIN:
         setattr(module, name, getattr(QtWidgets, name))
     module.QTimer = pythonqt(QtCore.QTimer)
     module.Qt = QtCore.Qt
     module.QFile = _file_class()
     module.QUrl = QtCore.QUrl
     module.QSettings = QtCore.QSettings
-    module.QIcon, module.QColor, module.QBrush, module.QFont = QtGui.QIcon, QtGui.QColor, QtGui.QBrush, QtGui.QFont
+    module.QIcon = QtGui.QIcon
     module.QDesktopServices = QtGui.QDesktopServices
     module.QFileDialog = FileDialog
     module.QUiLoader = lambda: UiLoader(module)
