@@ -22,7 +22,16 @@ import torch
 import hlfd
 from hlfd.checkpoint import save_weights
 from hlfd.cli.main import run as run_cli
-from hlfd.compare.data import StoredPatches, patch_file, pool_entries, read_tensors, scan_file, scan_sample
+from hlfd.compare.data import (
+    StoredPatches,
+    patch_file,
+    phantom_source,
+    pool_entries,
+    prepare_data,
+    read_tensors,
+    scan_file,
+    scan_sample,
+)
 from hlfd.compare.run import report_only, run_compare
 from hlfd.compare.settings import read_compare
 from hlfd.compare.teacher import load_teacher, teacher_outputs
@@ -187,6 +196,22 @@ def test_kept_teacher_outputs_are_what_the_teacher_says(finished):
         assert sample[f"teacher/{tap}"].dtype == torch.float32
 
 
+def test_with_context_the_teacher_sees_more_and_the_patch_stays_as_large(finished, tmp_path):
+    data = yaml.safe_load(copy_of(finished, tmp_path).read_text(encoding="utf-8"))
+    shutil.rmtree(tmp_path / "out" / "data")
+    data["train"] |= {"patches": 1, "context": 8}
+    settings = read_compare(write(tmp_path, data))
+    prepare_data(settings)
+    tensors = read_tensors(patch_file(settings, "train", 0))
+    whole = phantom_source(settings, "train").sample(0)
+    assert whole["image"].shape[1:] == (32, 32, 32)
+    assert torch.equal(tensors["image"], whole["image"][:, 8:24, 8:24, 8:24].half())
+    assert torch.equal(tensors["label"].long(), whole["label"][8:24, 8:24, 8:24])
+    outputs = teacher_outputs(load_teacher(settings), whole["image"].half().float())
+    assert torch.equal(tensors["teacher/out"], outputs["out"][:, 8:24, 8:24, 8:24])
+    assert torch.equal(tensors["teacher/e1"], outputs["e1"][:, 4:12, 4:12, 4:12])
+
+
 def test_an_output_read_by_two_taps_is_kept_once():
     network = build_network("s2d_unet", in_channels=1, classes=2, widths=(4, 8)).eval()
     kept = teacher_outputs(network, torch.zeros(1, 16, 16, 16))
@@ -319,6 +344,7 @@ def test_a_package_gives_its_network_before_its_classes_were_merged(tmp_path):
         ({"teacher": {"network": "s2d_unet", "weights": "gone.safetensors"}}, "gone.safetensors"),
         ({"teacher": {"package": "kidney", "role": "refiner"}}, "The teacher sees 1.5 mm"),
         ({"seeds": [1, 1]}, "seeds"),
+        ({"validation": part(Path("v"), (2, 2), 2, patches=2, context=2)}, "context is 2; a multiple of 4"),
         ({"colour": 1}, "colour"),
         ({"exported": {"kidney": ["kidney"]}}, "cyst"),
         ({"train": None}, "lacks or misstates"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def _single_thread() -> None:
 def phantom_source(settings: CompareSettings, part: str, seed: int = 0) -> PhantomSource:
     """Return the endless source of patches of a part whose anatomies are there; ``seed`` is added to the part's."""
     chosen: PartSettings = getattr(settings, part)
-    return PhantomSource(pool_entries(chosen), settings.patch, settings.learned(), chosen.seed + seed)
+    size = tuple(n + 2 * chosen.context for n in settings.patch.size)
+    patch = replace(settings.patch, size=size)
+    return PhantomSource(pool_entries(chosen), patch, settings.learned(), chosen.seed + seed)
 
 
 def pool_entries(part: PartSettings) -> list[PoolEntry]:
@@ -134,8 +137,25 @@ def _make_patches(settings: CompareSettings, part: str, indices: list[int]) -> i
             with precision.autocast():
                 outputs = teacher_outputs(teacher, tensors["image"].float().to(device), merged)
             tensors |= {f"teacher/{name}": tensor.cpu() for name, tensor in outputs.items()}
+            whole = sample["label"].shape
+            tensors = {name: without_context(t, whole, settings.train.context) for name, t in tensors.items()}
         write_tensors(tensors, patch_file(settings, part, index))
     return len(indices)
+
+
+def without_context(tensor: Tensor, whole: Sequence[int], context: int) -> Tensor:
+    """Cut ``context`` voxels of the image off every side of a map (..., k, j, i) that may be coarser than it.
+
+    ``whole`` is the image's spatial size. Raises ``ConfigError`` where that is no whole number of the map's voxels.
+    """
+    if context == 0:
+        return tensor
+    for axis, size in zip((-3, -2, -1), whole):
+        stride, rest = divmod(size, tensor.shape[axis])
+        if rest or context % stride:
+            raise ConfigError(f"context is {context}; a multiple of {stride}, the stride of a tap, was expected.")
+        tensor = tensor.narrow(axis, context // stride, tensor.shape[axis] - 2 * context // stride)
+    return tensor
 
 
 class StoredPatches:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 import hlfd
@@ -126,14 +127,9 @@ def _check(settings: CompareSettings, on_event: OnEvent) -> dict[str, Any]:
             make_objective(settings, name, settings.seeds[0], student, teacher)
         except ConfigError as error:
             raise ConfigError(f'Method "{name}": {error.message}', error.remedy) from error
-    size = settings.patch.size
-    for who, network in (("student", student), ("teacher", teacher)):
-        if any(n % network.divisor for n in size):
-            raise ConfigError(f"patch.size is {size}; multiples of {network.divisor} were expected for the {who}.")
-    import torch
-
+    _check_sizes(settings, {"student": student.divisor, "teacher": teacher.divisor})
     paths = tap_paths(teacher, "teacher")
-    image = torch.zeros(1, len(settings.patch.windows), *size)
+    image = torch.zeros(1, len(settings.patch.windows), *settings.patch.size)
     key = fingerprint(data_key(settings, teacher_sha256(settings.teacher)))
     record: dict[str, Any] = {"key": key, "channels": probe_channels(teacher, paths, image, "teacher")}
     if not settings.auxiliary:
@@ -145,6 +141,18 @@ def _check(settings: CompareSettings, on_event: OnEvent) -> dict[str, Any]:
     }
     _keep_record(settings, record, on_event)
     return record
+
+
+def _check_sizes(settings: CompareSettings, divisors: dict[str, int]) -> None:
+    """Raise ``ConfigError`` unless patches and context fit both networks."""
+    size = settings.patch.size
+    for who, divisor in divisors.items():
+        if any(n % divisor for n in size):
+            raise ConfigError(f"patch.size is {size}; multiples of {divisor} were expected for the {who}.")
+        for part in ("train", "validation"):
+            context = getattr(settings, part).context
+            if context % divisor:
+                raise ConfigError(f"{part}.context is {context}; a multiple of {divisor} was expected for the {who}.")
 
 
 def _keep_record(settings: CompareSettings, record: dict[str, Any], on_event: OnEvent) -> None:

@@ -76,14 +76,17 @@ class PartSettings:
     """Which anatomies."""
     patches: int = 0
     """Patches to render and keep. For training 0 means endless new patches with the teacher running beside."""
+    context: int = 0
+    """Voxels on every side of a patch that are rendered too: for training the teacher alone sees them, so that its
+    outputs are not those at the border of an image; validation patches are larger by them."""
     margin_mm: float = 12.0
     """Test: margin around kidneys and masses of the scored box."""
     seed: int = 0
     """Seed of patches or scans."""
 
     def __post_init__(self) -> None:
-        if self.patches < 0 or self.margin_mm < 0 or self.seed < 0:
-            raise ConfigError("patches, margin_mm and seed must not be negative.")
+        if min(self.patches, self.context, self.margin_mm, self.seed) < 0:
+            raise ConfigError("patches, context, margin_mm and seed must not be negative.")
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ class CompareSettings:
         for name, members in self.exported.items():
             for member in members:
                 look_up(member, list(self.classes), f'training class under exported class "{name}"')
+        if self.train.context and not self.train.patches:
+            raise ConfigError("train.context needs kept patches.", "Set train.patches, or train.context: 0.")
         if self.validation.patches < 1:
             raise ConfigError(f"validation.patches is {self.validation.patches}; at least 1 was expected.")
         for name in self.class_weights:

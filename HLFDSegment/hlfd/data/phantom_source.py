@@ -33,6 +33,8 @@ class PatchSettings:
     """Share of the patches that are centred near a tumour or cyst."""
     kidney_share: float = 0.35
     """Share of the patches that are centred near a kidney; the rest lies anywhere in the body."""
+    jitter: float = 0.6
+    """Largest shift of a centre near a structure from a point of it, as a share of half the patch's size."""
     flip_share: float = 0.3
     """Share of the patches that are mirrored left to right."""
     scale: tuple[float, float] = (0.88, 1.14)
@@ -104,12 +106,12 @@ class PhantomSource:
 
     def _centre(self, entry: PoolEntry, rng: np.random.Generator) -> NDArray[np.float64]:
         draw = rng.random()
-        lesions, kidneys = entry.lesion_points, entry.kidney_points
+        lesions, kidneys, jitter = entry.lesion_points, entry.kidney_points, self._settings.jitter
         reach = np.array(self._settings.size) * self._settings.spacing_mm / entry.spacing_mm / 2
         if draw < self._settings.lesion_share and len(lesions):
-            return lesions[rng.integers(len(lesions))] + rng.uniform(-0.6, 0.6, 3) * reach
+            return lesions[rng.integers(len(lesions))] + rng.uniform(-jitter, jitter, 3) * reach
         if draw < self._settings.lesion_share + self._settings.kidney_share and len(kidneys):
-            return kidneys[rng.integers(len(kidneys))] + rng.uniform(-0.6, 0.6, 3) * reach
+            return kidneys[rng.integers(len(kidneys))] + rng.uniform(-jitter, jitter, 3) * reach
         low, high = entry.body_box
         return rng.uniform(low, high)
 
