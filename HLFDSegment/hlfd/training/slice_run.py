@@ -142,10 +142,10 @@ class SliceFold:
     def train(self, name: str) -> dict[str, float]:
         """Train one network, resuming an earlier run, and return its best figures on the validation cases."""
         recipe, entry = self.recipe, self.recipe.networks[name]
-        network = self._build(name)
-        teacher = self.trained(TEACHER) if entry.guided else None
         source = SliceSource(self._cases(self.split.train), recipe.slices, recipe.target_values, recipe.seed)
         validator = SliceValidator(self._cases(self.split.validation), recipe.slices, recipe.target_values)
+        network = self._build(name)
+        teacher = self.trained(TEACHER) if entry.guided else None
         result = fit(
             network,
             build_objective(entry.distillation, network, teacher),
