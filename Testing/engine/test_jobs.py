@@ -62,9 +62,9 @@ def run(jobs: Jobs, kind: str, arguments=None, arrays=None) -> Job:
     return job
 
 
-def started(jobs: Jobs, kind: str, arguments=None) -> Job:
+def started(jobs: Jobs, kind: str, arguments=None, **options) -> Job:
     """Return a job that has begun to say something."""
-    job = jobs.submit(kind, arguments)
+    job = jobs.submit(kind, arguments, **options)
     end = time.monotonic() + 30
     while not job.take_events() and time.monotonic() < end:
         jobs.poll()
@@ -118,17 +118,17 @@ def test_nothing_starts_before_the_first_job(jobs):
 
 def test_submit_and_poll_never_keep_their_owner_waiting(jobs):
     volume = np.zeros((200, 512, 512), np.int16)
-    slowest = 0.0
     begin = time.perf_counter()
     job = jobs.submit("echo", arrays={"ct": volume})
-    slowest = time.perf_counter() - begin
+    seconds = [time.perf_counter() - begin]
     while not job.finished:
         begin = time.perf_counter()
         jobs.poll()
-        slowest = max(slowest, time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - begin)
         time.sleep(0.005)
     assert job.state is State.DONE
-    assert slowest < 0.25  # some milliseconds on a machine that has nothing else to do
+    assert np.percentile(seconds, 90) < 0.02  # the rest is what other processes of a busy machine take
+    assert max(seconds) < 2.0
     job.release()
 
 
@@ -208,13 +208,11 @@ def test_arguments_that_are_no_json_are_refused(jobs):
 
 def test_a_job_that_looks_at_its_token_stops_and_the_worker_stays(jobs):
     pid = run(jobs, "echo").result["pid"]
-    job = started(jobs, "steps")
-    begin = time.perf_counter()
+    job = started(jobs, "steps", grace_s=20)
     job.cancel()
     assert job.state is State.CANCELLING
-    assert job.wait(5)
+    assert job.wait(10)
     assert job.state is State.CANCELLED
-    assert time.perf_counter() - begin < 0.6
     assert run(jobs, "echo").result["pid"] == pid
 
 
@@ -226,7 +224,7 @@ def test_a_job_in_one_long_call_is_killed_after_the_grace_period(jobs, gil):
     job.cancel()
     assert job.wait(10)
     assert job.state is State.CANCELLED
-    assert 0.5 < time.perf_counter() - begin < 2.0
+    assert 0.5 < time.perf_counter() - begin < 5.0  # 0.6 s where nothing else runs
     assert run(jobs, "echo").state is State.DONE
 
 
@@ -286,8 +284,8 @@ def test_cancelling_at_a_random_moment_leaves_nothing(jobs, tmp_path, seed):
         time.sleep(0.005)
     begin = time.perf_counter()
     job.cancel()
-    assert job.wait(5)
-    assert time.perf_counter() - begin < 1.5
+    assert job.wait(10)
+    assert time.perf_counter() - begin < 5.0  # 0.6 s where nothing else runs
     assert job.state in (State.CANCELLED, State.DONE)
     following = run(jobs, "echo")
     assert following.state is State.DONE
@@ -407,7 +405,7 @@ def test_closing_cancels_and_ends_everything_soon(jobs, tmp_path):
     running, waiting = started(jobs, "steps"), jobs.submit("echo")
     begin = time.perf_counter()
     jobs.close()
-    assert time.perf_counter() - begin < 2.0
+    assert time.perf_counter() - begin < 5.0
     assert (running.state, waiting.state) == (State.CANCELLED, State.CANCELLED)
     assert own_workers() == []
     assert list(tmp_path.glob("hlfd-jobs-*")) == []
@@ -443,6 +441,17 @@ def test_the_worker_ends_with_its_owner_and_cleans_up(tmp_path, kind):
     assert list(tmp_path.glob("hlfd-jobs-*")) == []
 
 
+def test_a_worker_whose_owner_is_dead_leaves_although_its_stream_is_open(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    session = tmp_path / "session"
+    session.mkdir()
+    command = [sys.executable, "-m", "hlfd.worker", "--folder", str(session), "--owner", dead.stdout.decode().strip()]
+    environment = {**os.environ, "PYTHONPATH": str(TESTING.parent / "HLFDSegment")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment) as worker:
+        assert worker.wait(20) == 0
+    assert not session.exists()
+
+
 def test_folders_of_owners_that_were_killed_are_swept(jobs, tmp_path):
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     dead, alive = tmp_path / f"hlfd-jobs-{int(done.stdout)}-x", tmp_path / f"hlfd-jobs-{os.getpid()}-other"
@@ -462,7 +471,7 @@ def test_the_client_imports_fast_and_without_heavy_packages():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     seconds, heavy = done.stdout.split("\n", 1)
     assert heavy.strip() == "[]"
-    assert float(seconds) < 2.0  # about 0.1 s on a machine that has nothing else to do
+    assert float(seconds) < 5.0  # about 0.1 s on a machine that has nothing else to do
 
 
 def test_hlfd_errors_are_what_jobs_raise(jobs):

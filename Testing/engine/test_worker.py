@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -250,3 +251,12 @@ def test_the_command_line_of_the_worker_names_what_it_needs(monkeypatch):
     with pytest.raises(SystemExit):
         main([])
     assert "--folder" in sys.stderr.getvalue()
+
+
+def test_a_worker_without_torch_is_imported_without_it():
+    names = ("hlfd.worker.server", "hlfd.worker.job_segment", "hlfd.worker.job_probe")
+    code = f"import sys, {', '.join(names)}; print(sorted({{'torch', 'monai', 'openvino'}} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment(), check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -270,24 +270,28 @@ def cancel_at(desk, folder, seconds):
     return waited
 
 
+def warm_seconds(desk):
+    """Segment twice, and return how long the second time took."""
+    for _ in range(2):
+        begin = time.perf_counter()
+        assert desk.segment(Outputs(tables=False))[0] == "finished"
+        seconds = time.perf_counter() - begin
+        desk.scene.RemoveNode(desk.ends[-1][1].segmentation_node)
+        desk.before = desk.node_ids()
+    return seconds
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_cancelling_leaves_nothing_and_the_next_click_works(desk, folder, share):
-    begin = time.perf_counter()
-    assert desk.segment(Outputs(surfaces=False, tables=False))[0] == "finished"
-    desk.scene.RemoveNode(desk.ends[-1][1].segmentation_node)
-    desk.before = desk.node_ids()
-    assert cancel_at(desk, folder, share * (time.perf_counter() - begin)) < 5.0
+    assert cancel_at(desk, folder, share * warm_seconds(desk)) < 5.0
 
 
 @pytest.mark.slow
 def test_cancelling_at_20_random_moments_returns_within_a_second(desk, folder, capsys):
-    generator, waited = random.Random(4), []
-    begin = time.perf_counter()
-    assert desk.segment(Outputs(surfaces=True, tables=False))[0] == "finished"
-    lasts = time.perf_counter() - begin
-    desk.scene.RemoveNode(desk.ends[-1][1].segmentation_node)
-    desk.before = desk.node_ids()
+    generator = random.Random(4)
+    lasts = warm_seconds(desk)
     waited = [cancel_at(desk, folder, generator.uniform(0, lasts)) for _ in range(20)]
+    assert [end for end, _ in desk.ends].count("cancelled") >= 10
     with capsys.disabled():
         print(f"\ncontrol returned after {np.median(waited):.2f} s (median), {max(waited):.2f} s at most")
     assert np.median(waited) < 1.0
