@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 from hlfd.cli.console import Console
 from hlfd.cli.phantom import require_torch
 from hlfd.errors import OutputError, UsageError
 from hlfd.events import CancelToken
+from hlfd.ranks import current_ranks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,8 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
     from hlfd.training.dataset_recipe import is_dataset_recipe
     from hlfd.training.slice_recipe import is_slice_recipe
 
+    if not current_ranks().main:
+        console = Console(io.StringIO(), io.StringIO())  # of several processes the main one tells what happens
     run_it = _run_dataset if is_dataset_recipe(args.config) else _run_simulated
     run_it = _run_slices if is_slice_recipe(args.config) else run_it
     stages, folder = run_it(args, console, cancel)
@@ -85,6 +90,12 @@ def _run_slices(args: argparse.Namespace, console: Console, cancel: CancelToken)
 
 def _forget(folders: list[Path]) -> None:
     """Delete what stages made; the pool of anatomies and prepared cases do not depend on training and stay."""
+    from hlfd.training.distributed import on_main
+
+    on_main(partial(_delete, folders))()
+
+
+def _delete(folders: list[Path]) -> None:
     for folder in folders:
         try:
             if folder.is_dir():
@@ -99,7 +110,7 @@ def with_steps(config: Path, folder: Path, steps: int) -> Path:
         raise UsageError(f"--steps is {steps}; at least 1 was expected.")
     import yaml
 
-    from hlfd.cli.batch import write_text
+    from hlfd.cli.files import write_text
     from hlfd.cli.single import make_folder
     from hlfd.config import read_yaml
 

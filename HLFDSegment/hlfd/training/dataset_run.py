@@ -15,6 +15,7 @@ from hlfd.errors import ConfigError, UsageError
 from hlfd.events import CancelToken, Event, OnEvent, Stage, Warn, ignore
 from hlfd.models.package import file_sha256
 from hlfd.networks import SegmentationNetwork
+from hlfd.ranks import current_ranks
 from hlfd.training.case_source import CasePatches, CaseSource
 from hlfd.training.dataset_cases import Split, list_cases, open_prepared, prepare, read_splits
 from hlfd.training.dataset_evaluate import evaluate_fold, package_final, package_fold
@@ -25,6 +26,7 @@ from hlfd.training.dataset_recipe import (
     DatasetRecipe,
     read_dataset_recipe,
 )
+from hlfd.training.distributed import in_shares, on_main
 from hlfd.training.run import build_for_training, fit_network, run_stages, trained_network
 from hlfd.training.source import Sample
 from hlfd.training.teacher_cache import TeacherCache
@@ -53,12 +55,13 @@ def run_dataset_recipe(
             raise UsageError(f"There is no fold {fold}; the recipe has 0 to {recipe.data_set.folds - 1}.")
     wanted = set(stages or DATASET_STAGES)
     cases = _cases(recipe, data) if wanted & {"prepare", "evaluate"} else []
-    run_stages({"prepare": partial(prepare, recipe, cases, on_event, cancel)}, DATASET_STAGES, sorted(wanted), on_event)
+    preparation = on_main(partial(prepare, recipe, cases, on_event, cancel))
+    run_stages({"prepare": preparation}, DATASET_STAGES, sorted(wanted), on_event)
     for fold in chosen:
         run = FoldRun(recipe, path, fold, on_event, cancel)
         run_stages(run.actions(cases), DATASET_STAGES, sorted(wanted), run.named)
     if "package" in wanted:
-        _package(recipe, path, on_event, explicit=stages is not None)
+        on_main(partial(_package, recipe, path, on_event, explicit=stages is not None))()
     return recipe.folder
 
 
@@ -113,9 +116,9 @@ class FoldRun:
         training = [stage for stage, role in ROLE_OF_STAGE.items() if role in networks]
         actions: dict[str, Callable[[], object]] = {stage: partial(self.train, stage) for stage in training[:-1]}
         if self.recipe.cached:
-            actions["cache"] = partial(self.fill_cache)
+            actions["cache"] = in_shares(self.fill_cache)
         actions[training[-1]] = partial(self.train, training[-1])
-        actions["evaluate"] = partial(self.evaluate, cases)
+        actions["evaluate"] = on_main(partial(self.evaluate, cases))
         return actions
 
     def train(self, stage: str) -> dict[str, float]:
@@ -146,8 +149,9 @@ class FoldRun:
         return network
 
     def fill_cache(self) -> None:
-        """Compute the teacher's outputs for the training cases of the fold."""
-        self.cache().fill(open_prepared(self.recipe, "refiner", self.split.train), self.on_event, self.cancel)
+        """Compute the teacher's outputs for this process's share of the training cases of the fold."""
+        cases = open_prepared(self.recipe, "refiner", self.split.train)
+        self.cache().fill(current_ranks().take(cases), self.on_event, self.cancel)
 
     def cache(self) -> TeacherCache:
         """Return the cache of the fold's teacher, with the taps that the student's distillation reads."""

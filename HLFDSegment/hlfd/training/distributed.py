@@ -8,7 +8,7 @@ import datetime
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from hlfd.collectives import shared_batch
 from hlfd.errors import ConfigError, DeviceError, HlfdError
 from hlfd.ranks import Ranks, current_ranks
 from hlfd.training.objective import Batch, Objective
+from hlfd.training.precision import choose_device
 from hlfd.training.sync_norm import synchronised_batch_norm
 
 T = TypeVar("T")
@@ -195,25 +196,33 @@ def _disconnect() -> None:
         distributed.destroy_process_group()
 
 
-@contextlib.contextmanager
-def main_first(device: torch.device | None = None) -> Iterator[Ranks]:
-    """Let the main process do the work in the context alone; the others wait for it and then do it too.
+def on_main(action: Callable[[], object]) -> Callable[[], None]:
+    """Return ``action`` done by the main process while the others wait, for work whose results are files.
 
-    For work that keeps its result in files, such as a pool of anatomies: the others then find it done. Where the main
-    process fails the others end with an error instead of waiting.
+    Where it fails in the main process the others end with an error too.
     """
-    world = join(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if not world.main:
-        _await_main(world)
-    failed = True
-    try:
-        yield world.ranks
-        failed = False
-    finally:
-        if world.main:
-            world.from_main(failed)
+
+    def run() -> None:
+        world = join(choose_device("auto"))
+        failed = True
+        try:
+            if world.main:
+                action()
+            failed = False
+        finally:
+            failed = world.from_main(failed)
+        if failed:
+            raise HlfdError("The main process of this job failed; its message tells why.")
+
+    return run
 
 
-def _await_main(world: World) -> None:
-    if world.from_main(True):
-        raise HlfdError("The main process failed; its message tells why.")
+def in_shares(action: Callable[[], object]) -> Callable[[], None]:
+    """Return ``action`` done by all processes, each for its share, after which they wait for each other."""
+
+    def run() -> None:
+        world = join(choose_device("auto"))
+        action()
+        world.any(False)
+
+    return run

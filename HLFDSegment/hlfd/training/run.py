@@ -19,6 +19,7 @@ from hlfd.events import CancelToken, OnEvent, Stage, ignore
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
+from hlfd.training.distributed import on_main
 from hlfd.training.fit import fit
 from hlfd.training.objective import Objective, Supervised
 from hlfd.training.recipe import NETWORK_STAGES, STAGES, NetworkRecipe, PackageRecipe, Recipe, read_recipe
@@ -59,14 +60,18 @@ def run_recipe(
         for role in NETWORK_STAGES
         if role in recipe.networks
     }
-    run_stages({"pool": pools, **training, "package": package, "assess": assess}, STAGES, stages, on_event)
+    ended = {"package": on_main(package), "assess": on_main(assess)}
+    run_stages({"pool": on_main(pools), **training, **ended}, STAGES, stages, on_event)
     return recipe.folder
 
 
 def run_stages(
     actions: Mapping[str, Callable[[], object]], known: Sequence[str], chosen: Sequence[str] | None, on_event: OnEvent
 ) -> None:
-    """Do the ``chosen`` actions (all by default) in their order; raise ``ConfigError`` for a stage not ``known``."""
+    """Do the ``chosen`` actions (all by default) in their order; raise ``ConfigError`` for a stage not ``known``.
+
+    Under ``torchrun`` all processes do them; what only writes files is made with ``on_main`` or ``in_shares``.
+    """
     for stage in chosen or ():
         look_up(stage, list(known), "stage")
     for stage, action in actions.items():
