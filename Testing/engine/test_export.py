@@ -109,6 +109,30 @@ def test_the_bundle_gives_the_label_map_of_segment(kidney, exports, sample, tmp_
     np.testing.assert_allclose(written.affine, expected.affine, atol=1e-4)
 
 
+@pytest.mark.parametrize("turn", ["as it is", "flipped and permuted", "oblique"])
+def test_the_inferer_of_the_bundle_gives_the_label_map_of_segment(models_folder, make, turn):
+    from monai.data import MetaTensor
+
+    from hlfd.models.export_runtime import BundleSegmenter
+
+    volume, _ = make.patient(spacing=(4.0, 4.0, 5.0))
+    array, affine = volume.array, volume.affine.copy()
+    if turn == "flipped and permuted":
+        array, affine = np.ascontiguousarray(array.transpose(2, 0, 1)[:, ::-1]), affine[:, [1, 2, 0, 3]]
+        affine[:3, 3] += affine[:3, 1] * (array.shape[1] - 1)
+        affine[:3, 1] *= -1
+    if turn == "oblique":
+        cosine, sine = np.cos(np.radians(12)), np.sin(np.radians(12))
+        affine = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ affine
+    folder = models_folder / "exact" / "1.0.0"
+    expected = Segmenter(find(folder), SegmentSettings(threads=1)).run(Volume(array, affine)).label_map
+    image = MetaTensor(torch.from_numpy(array.T.astype(np.float32).copy())[None], affine=torch.from_numpy(affine))
+    found = BundleSegmenter(str(folder), threads=1)(image)
+    assert expected.array.any()
+    np.testing.assert_array_equal(found[0].numpy().T, expected.array)
+    np.testing.assert_allclose(found.affine, affine)
+
+
 @pytest.mark.slow
 def test_the_bundle_runs_on_the_command_line_of_monai(exports, tmp_path):
     import nibabel

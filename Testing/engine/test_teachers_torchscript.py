@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import pytest
@@ -82,6 +83,18 @@ def test_taps_inside_a_torchscript_file_are_those_of_the_network(tmp_path, scrip
         assert features.keys() == {*TAPS, "out"}
         for name in TAPS:
             torch.testing.assert_close(features[name], wanted[name])
+
+
+def test_a_copy_of_a_teacher_taps_itself(tmp_path):
+    save(Single(), tmp_path / "teacher.ts")
+    teacher = load_teacher(TeacherSettings(str(tmp_path / "teacher.ts"), taps=TAPS))
+    other = copy.deepcopy(teacher.module)
+    image = torch.rand(1, 1, 8, 8, 8)
+    with FeatureTap(other, teacher.taps) as features:
+        other(image)
+    with FeatureTap(teacher.module, teacher.taps) as again:
+        teacher.module(image)
+    assert all(torch.equal(features[name], again[name]) for name in teacher.taps)
 
 
 def test_outputs_are_tapped_by_index(tmp_path):

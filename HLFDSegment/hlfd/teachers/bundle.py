@@ -45,9 +45,19 @@ def load_bundle(settings: TeacherSettings) -> Teacher:
         spacing_mm=read_spacing(config, teacher.spatial_dims),
         orientation=read_orientation(config, teacher.spatial_dims),
         inputs=read_inputs(config, teacher.in_channels),
-        licence=str(metadata.get("license") or metadata.get("licence") or ""),
+        licence=read_licence(folder, metadata),
         origin=f"MONAI bundle {folder}",
     )
+
+
+def read_licence(folder: Path, metadata: dict[str, Any]) -> str:
+    """Return the licence that the metadata names, else the first line of the file LICENSE; empty without either."""
+    stated = metadata.get("license") or metadata.get("licence")
+    path = folder / "LICENSE"
+    if stated or not path.is_file():
+        return str(stated or "")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in lines if line.strip()), "")
 
 
 def _from_definition(settings: TeacherSettings, config: dict[str, Any], weights: Path) -> Teacher:

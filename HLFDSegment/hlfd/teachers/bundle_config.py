@@ -19,7 +19,10 @@ from hlfd.errors import ConfigError, MissingDependencyError, ModelError
 ALLOWED = ("monai.networks.", "torch.nn.", "hlfd.networks.")
 _SHORT_NAMES = ("monai.networks.nets", "monai.networks.blocks", "monai.networks.layers", "torch.nn")
 _IGNORED = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_")
-_REMEDY = "Copy the bundle and write the value out in its configuration, or name a package.module:builder instead."
+_REMEDY = (
+    "Copy the bundle and write the value out in its configuration, or name its models/model.ts, if it has one, or a "
+    "package.module:builder instead."
+)
 
 
 def read_config(folder: Path, stem: str) -> dict[str, Any]:
@@ -98,7 +101,12 @@ def build(definition: Any, where: str = "network_def") -> Any:
     arguments = {key: build(item, f"{where}#{key}") for key, item in definition.items() if key not in _IGNORED}
     try:
         return target(**arguments)
-    except (TypeError, ValueError, KeyError) as error:
+    except ImportError as error:
+        needed = str(error).splitlines()[0]
+        raise MissingDependencyError(
+            f'"{where}" of the bundle needs a package that is not installed: {needed}', "Install what it names."
+        ) from error
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f'"{where}" of the bundle cannot be built: {definition["_target_"]} says: {error}.',
             "The bundle may have been made for another version of MONAI; its metadata says which.",

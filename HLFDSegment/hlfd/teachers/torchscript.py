@@ -7,6 +7,7 @@ an identity module that can be hooked.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -68,7 +69,7 @@ class ScriptedTeacher(nn.Module):
         self.scripted = scripted
         self._origin = origin
         self._indices: dict[str, int] = {}
-        self._kept: dict[str, tuple[Any, str]] = {}
+        self._kept: dict[str, tuple[str, str]] = {}
         for name, place in stated.items():
             look_up(str(name), TAP_NAMES, "tap")
             if isinstance(place, int):
@@ -96,9 +97,21 @@ class ScriptedTeacher(nn.Module):
         for name, index in self._indices.items():
             self.tapped[name](self._output(outputs, index, name))
         for name, (caller, attribute) in self._kept.items():
-            self.tapped[name](caller._c.getattr(attribute))
+            self.tapped[name](self._take(name, caller, attribute))
         logits: Tensor = self.logits(self._output(outputs, self._out, "out"))
         return logits
+
+    def _take(self, name: str, caller: str, attribute: str) -> Tensor:
+        """Return what a graph kept, and let go of it there."""
+        module = _submodule(self.scripted, caller)
+        kept: Tensor = module._c.getattr(attribute)
+        if not kept.numel():
+            raise ConfigError(
+                f'The module at the tap "{name}" of "{self._origin}" did not run in its forward pass.',
+                "Tap a module that every forward pass calls.",
+            )
+        module._c.setattr(attribute, torch.zeros(0))
+        return kept
 
     def _output(self, outputs: tuple[Tensor, ...], index: int, name: str) -> Tensor:
         if not -len(outputs) <= index < len(outputs):
@@ -109,8 +122,8 @@ class ScriptedTeacher(nn.Module):
         return outputs[index]
 
 
-def keep_output(root: torch.jit.ScriptModule, path: str) -> tuple[Any, str]:
-    """Make the graph that calls the submodule ``path`` keep its last output; return (its caller, name of attribute).
+def keep_output(root: torch.jit.ScriptModule, path: str) -> tuple[str, str]:
+    """Make the graph that calls the submodule ``path`` keep its last output; return (path of its caller, attribute).
 
     Must happen before the first forward pass, when graphs are compiled. Raises ``ConfigError`` for an unknown path or
     one that no method on the way to it calls.
@@ -119,18 +132,21 @@ def keep_output(root: torch.jit.ScriptModule, path: str) -> tuple[Any, str]:
     look_up(path, names, "module path in the TorchScript file")
     parts = path.split(".")
     for depth in range(len(parts) - 1, -1, -1):
-        caller: Any = root
-        for part in parts[:depth]:
-            caller = getattr(caller, part)
+        caller = _submodule(root, ".".join(parts[:depth]))
         for method in caller._c._method_names():
             graph = caller._c._get_method(method).graph
             calls = [node for node in _nodes(graph) if _callee(node, graph) == parts[depth:]]
             if calls:
-                return caller, _keep(root, caller, graph, calls[-1], path)
+                return ".".join(parts[:depth]), _keep(root, caller, graph, calls[-1], path)
     raise ConfigError(
         f'No forward pass calls the module "{path}" of the TorchScript file.',
         "Tap the module that holds it, or export the network again so that it returns this tensor, and tap its index.",
     )
+
+
+def _submodule(root: torch.jit.ScriptModule, path: str) -> Any:
+    """Return a submodule by path, which scripted modules do not offer themselves; the empty path is the root."""
+    return functools.reduce(getattr, path.split(".") if path else [], root)
 
 
 def _nodes(block: Any) -> Iterator[Any]:
