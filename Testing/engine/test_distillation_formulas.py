@@ -335,3 +335,39 @@ def _cosines(a, b):
 
 def _mse(own, others):
     return np.concatenate([((a - b) ** 2).flatten() for a, b in zip(own, others)]).mean()
+
+
+def _slopes(loss, student):
+    """Gradient by central differences, in the precision that float32 losses allow."""
+    slopes, step = torch.zeros_like(student), 2e-2
+    for index in np.ndindex(*student.shape):
+        shifted = [student.clone() for _ in range(2)]
+        shifted[0][index] += step
+        shifted[1][index] -= step
+        slopes[index] = (loss(shifted[0]) - loss(shifted[1])) / (2 * step)
+    return slopes
+
+
+@pytest.mark.parametrize("name", ["prediction", "channels", "decoupled"])
+def test_gradients_that_are_written_out_are_those_of_finite_differences(size, name):
+    student, teacher = features(3, (2,) * len(size)), features(3, (2,) * len(size), 1)
+    labels = some_labels(3, (2,) * len(size))
+
+    def loss(x):
+        if name == "decoupled":
+            return dkd_loss(x, teacher, labels, 1.0, 2.0, 2.0)
+        return (prediction_map_loss if name == "prediction" else cwd_loss)(x, teacher, 2.0)
+
+    student.requires_grad_()
+    loss(student).backward()
+    expected = _slopes(loss, student.detach())
+    assert torch.allclose(student.grad, expected, atol=2e-3 * expected.abs().max())
+
+
+def test_divergences_of_saturated_predictions_stay_finite(size):
+    student = (1e4 * features(3, size)).requires_grad_()
+    teacher, labels = 1e4 * features(3, size, 1), some_labels(3, size)
+    for loss in (prediction_map_loss(student, teacher), cwd_loss(student, teacher), dkd_loss(student, teacher, labels)):
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(student.grad).all()

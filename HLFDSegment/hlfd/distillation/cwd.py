@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hlfd.distillation.base import Channels, Features, Method, check_positive, tap_list
+from hlfd.distillation.divergence import softmax_divergence
 from hlfd.distillation.shapes import check_pair, resize
 
 
@@ -20,9 +20,8 @@ def cwd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tens
     """
     check_pair(student, teacher, same_channels=True)
     student = resize(student, teacher.shape[2:])
-    log_p = F.log_softmax(student.float().flatten(2) / temperature, dim=2)
-    log_q = F.log_softmax(teacher.detach().float().flatten(2) / temperature, dim=2)
-    divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
+    rows = (x.flatten(2).flatten(0, 1) for x in (student, teacher))
+    divergence = softmax_divergence(*rows, temperature)
     return divergence * (temperature**2 / (teacher.shape[0] * teacher.shape[1]))
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from hlfd.distillation.base import Channels, Features, Method, check_at_least, check_positive
+from hlfd.distillation.divergence import class_rows, row_blocks, shifted_softmax
 from hlfd.distillation.shapes import check_labels, check_pair
 from hlfd.errors import ConfigError, InputError
 
 _LEAST_CLASSES = 3
-_MASKED = -1e4
-"""Added to the true class's logit; its probability is then exactly 0 and its logarithm still finite."""
+_TINY = 1e-30
+"""Least probability, so that its logarithm is finite."""
 
 
 def dkd_loss(
@@ -33,18 +36,55 @@ def dkd_loss(
     check_labels(student, labels)
     if student.shape[1] < _LEAST_CLASSES:
         raise InputError(f"Logits of {student.shape[1]} classes were given; decoupled distillation needs 3 or more.")
-    true = labels.long()[:, None]
-    own, other = (_parts(logits.float() / temperature, true) for logits in (student, teacher.detach()))
-    scale = temperature**2 / labels.numel()
-    divergences = [F.kl_div(p, q, reduction="sum", log_target=True) for p, q in zip(own, other)]
-    return scale * (target_weight * divergences[0] + other_weight * divergences[1])
+    rows = class_rows(student), class_rows(teacher.detach())
+    total = _Decoupled.apply(*rows, labels.reshape(-1, 1).long(), target_weight, other_weight, temperature)
+    return total * (temperature**2 / labels.numel())
 
 
-def _parts(logits: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the log probabilities of (true class, any other) and of the other classes among themselves."""
-    masked = logits.scatter_add(1, true, torch.full_like(true, _MASKED, dtype=logits.dtype))
-    pair = torch.cat([logits.gather(1, true), masked.logsumexp(1, keepdim=True)], dim=1)
-    return F.log_softmax(pair, dim=1), F.log_softmax(masked, dim=1)
+class _Decoupled(torch.autograd.Function):
+    """Sum over rows (voxels, C) of alpha * TCKD + beta * NCKD, with its gradient written out, block by block.
+
+    With p = softmax(s/T), P the sum of p over classes other than y, p' = p / P: T * dTCKD/ds_c = p_y - q_y for c = y,
+    else p'_c * (q_y - p_y); T * dNCKD/ds_c = 0 for c = y, else p'_c - q'_c.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, true: Tensor, alpha: float, beta: float, temperature: float
+    ) -> Tensor:
+        gradient = torch.empty(student.shape, dtype=torch.float32, device=student.device)
+        total = torch.zeros((), dtype=torch.float64, device=student.device)
+        for block in row_blocks(student):
+            y = true[block]
+            a, p, log_p = shifted_softmax(student[block], temperature)
+            b, q, log_q = shifted_softmax(teacher[block], temperature)
+            p_true, p_other = _split(p, y)
+            q_true, q_other = _split(q, y)
+            log_ratio = (q_other / p_other).log()
+            target = q_true * (q_true / p_true).log() + q_other * log_ratio
+            other = b.sub_(a).mul_(q).sum(1, keepdim=True) + (log_p - log_q) - log_ratio
+            total += (alpha * target + beta * other).sum().double()
+            rise = q_true - p_true
+            rows = p.mul_(beta + alpha * rise).sub_(q, alpha=beta)
+            gradient[block] = rows.scatter_(1, y, -alpha * rise)
+        ctx.save_for_backward(gradient)
+        ctx.temperature, ctx.dtype = temperature, student.dtype
+        return total.float()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * (gradients[0] / ctx.temperature)).to(ctx.dtype), None, None, None, None, None
+
+
+def _split(p: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Return p_y and 1 - p_y, both (R, 1), and turn ``p`` into the softmax over the other classes, 0 at y."""
+    p_true = p.gather(1, true)
+    p.scatter_(1, true, 0.0)
+    p_other = p.sum(1, keepdim=True).clamp_(min=_TINY)
+    p /= p_other
+    return p_true.clamp_(min=_TINY), p_other
 
 
 class Dkd(Method):

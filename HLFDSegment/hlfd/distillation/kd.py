@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from hlfd.distillation.base import Channels, Features, Method, check_positive
+from hlfd.distillation.divergence import class_rows, softmax_divergence
 from hlfd.distillation.shapes import check_pair, resize
 
 
@@ -18,9 +18,7 @@ def prediction_map_loss(student: Tensor, teacher: Tensor, temperature: float = 4
     """
     check_pair(student, teacher, same_channels=True)
     student = resize(student, teacher.shape[2:])
-    log_p = F.log_softmax(student.float() / temperature, dim=1)
-    log_q = F.log_softmax(teacher.detach().float() / temperature, dim=1)
-    divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
+    divergence = softmax_divergence(class_rows(student), class_rows(teacher), temperature)
     return divergence * (temperature**2 * teacher.shape[1] / teacher.numel())
 
 
