@@ -18,6 +18,7 @@ from hlfd.volume import LabelMap, Volume
 from HLFDSegmentLib.surfaces import SMOOTHING, Surface
 
 _LOOK_S = 0.01
+_STOP_S = 2.0
 _PACKAGE = "HLFDSegmentLib"  # where the worker finds job_surfaces
 
 
@@ -86,11 +87,16 @@ def result_from_dict(values: Mapping[str, Any], label_map: LabelMap) -> Segmenta
 
 def _follow(job: Job, on_event: OnEvent, cancel: CancelToken | None) -> None:
     """Pass the job's events on until it is finished; raise its error."""
-    while not job.wait(_LOOK_S):
-        for event in job.take_events():
-            on_event(event)
-        if cancel is not None and cancel.cancelled:
-            job.cancel()
+    try:
+        while not job.wait(_LOOK_S):
+            for event in job.take_events():
+                on_event(event)
+            if cancel is not None and cancel.cancelled:
+                job.cancel()
+    except BaseException:  # Ctrl-C in a script, or a listener that failed: nobody waits for the job any more
+        job.cancel()
+        job.wait(_STOP_S)
+        raise
     for event in job.take_events():
         on_event(event)
     job.check()

@@ -419,7 +419,7 @@ import numpy as np
 from pathlib import Path
 from hlfd.jobs import Jobs
 jobs = Jobs(folder=Path(sys.argv[1]), packages=["worker_jobs"])
-job = jobs.submit(sys.argv[2], {"gil": False}, {"ct": np.zeros(1000, np.int16)})
+job = jobs.submit(sys.argv[2], {"gil": False, "child": True}, {"ct": np.zeros(1000, np.int16)})
 while not job.take_events():
     jobs.poll()
     time.sleep(0.01)
@@ -435,9 +435,10 @@ def test_the_worker_ends_with_its_owner_and_cleans_up(tmp_path, kind):
     command = [sys.executable, "-c", OWNER, str(tmp_path), kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as owner:
         worker = psutil.Process(int(owner.stdout.readline()))
+        family = [worker, *worker.children()]
         owner.kill()
-    worker.wait(5)
-    assert not worker.is_running()
+    assert len(family) == (2 if kind == "steps" else 1)
+    assert psutil.wait_procs(family, timeout=10)[1] == []
     assert list(tmp_path.glob("hlfd-jobs-*")) == []
 
 

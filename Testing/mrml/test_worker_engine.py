@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import shutil
@@ -321,6 +322,29 @@ def test_clicks_on_a_real_ct(shared_data, folder, capsys):
         print(f"\nclicks on the real CT: {first:.2f} s, then {second:.2f} s; slowest poll {slowest:.3f} s")
     # the bars are 5 s and 1.5 s on two cores that have nothing else to do; docs/worker.md has what was measured
     assert second < first < 120
+
+
+@posix
+def test_a_run_goes_on_where_the_event_loop_keeps_the_interpreter_lock(desk):
+    hold_lock = ctypes.PyDLL(None).usleep  # unlike time.sleep, as an application that embeds Python may do
+    desk.logic.start(desk.node)
+    turns = 0
+    while desk.logic.poll() is not State.IDLE:
+        hold_lock(20_000)
+        turns += 1
+        assert turns < 5000
+    assert desk.ends[0][0] == "finished"
+
+
+def test_a_listener_that_fails_ends_the_job(engine, sample, folder):
+    def fail(event):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        engine.run(sample, fail, CancelToken())
+    with pytest.raises(ZeroDivisionError):
+        engine.run(sample, lambda event: fail(event) if event == Stage("locate") else None, CancelToken())
+    assert job_folders(folder) == []
 
 
 def test_nothing_of_the_worker_is_imported_here():

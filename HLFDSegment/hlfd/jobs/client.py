@@ -213,7 +213,7 @@ class Jobs:
             process = self._process
         if process is not None and process.code is None and not process.left:
             return process
-        options = ["--folder", str(self._session), "--owner", str(os.getpid()), *self._options]
+        options = ["--folder", str(self._session), "--owner", str(os.getpid()), "--own-group", *self._options]
         command = [*(self._python or python_command()), "-u", "-m", "hlfd.worker", *options]
         started = WorkerProcess(command, child_environment(self._environment), self._hear)
         with self._lock:

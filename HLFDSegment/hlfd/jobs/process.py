@@ -76,6 +76,15 @@ def _is_running_windows(pid: int) -> bool:
         kernel.CloseHandle(handle)
 
 
+def end_own_group() -> None:
+    """End this process and all that it started; only for a worker that was started with a group of its own."""
+    if _WINDOWS:
+        hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        subprocess.Popen(["taskkill", "/T", "/F", "/PID", str(os.getpid())], creationflags=hidden)
+    else:
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of the worker: UTF-8 always, and the engine that runs here on its search path."""
     environment = {**os.environ, **(extra or {})}

@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from hlfd.jobs.process import is_running
+from hlfd.jobs.process import end_own_group, is_running
 from hlfd.worker.server import RELEASE_S, Server, own_streams
 
 
@@ -16,6 +16,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m hlfd.worker", description="Runs the jobs of hlfd.jobs.")
     parser.add_argument("--folder", type=Path, required=True, help="where the jobs of the owner lie")
     parser.add_argument("--owner", type=int, required=True, help="id of the process whose end ends this one")
+    parser.add_argument("--own-group", action="store_true", help="it leads a process group, which ends with it")
     parser.add_argument("--package", action="append", default=[], help="searched for files job_NAME.py")
     parser.add_argument("--idle-exit", type=float, default=900.0, help="seconds without a job before leaving")
     parser.add_argument("--release", type=float, default=RELEASE_S, help="seconds before GPU memory is given back")
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
         options.folder,
         options.package,
         lambda: is_running(options.owner),
+        end_own_group if options.own_group else lambda: None,
         options.idle_exit,
         options.release,
     )

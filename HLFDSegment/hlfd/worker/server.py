@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 class Server:
     """Speaks the protocol of ``hlfd.jobs.protocol`` on two byte streams.
 
-    ``session`` is the folder of all jobs, removed when the owner is gone; ``owner_lives`` tells whether it is.
+    ``session`` is the folder of all jobs, removed when the owner is gone; ``owner_lives`` tells whether it is;
+    ``end_group`` ends the processes that jobs started.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class Server:
         session: Path,
         packages: Sequence[str] = (),
         owner_lives: Callable[[], bool] = lambda: True,
+        end_group: Callable[[], None] = lambda: None,
         idle_exit_s: float = 900.0,
         release_s: float = RELEASE_S,
     ) -> None:
         self._requests, self._answers = requests, answers
         self._session = session
         self._packages = tuple(packages)
-        self._owner_lives = owner_lives
+        self._owner_lives, self._end_group = owner_lives, end_group
         self._idle_exit_s, self._release_s = idle_exit_s, release_s
         self._writing = threading.Lock()
         self._queue: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
@@ -87,7 +89,7 @@ class Server:
             elif message.get("do") == "cancel" and (token := self._tokens.get(str(message.get("job")))) is not None:
                 token.cancel()
             elif message.get("do") == "leave":
-                os._exit(0)  # its owner stays, and keeps the files
+                self._exit()  # its owner stays, and keeps the files
         self._leave()
 
     def _beat(self) -> None:
@@ -100,6 +102,10 @@ class Server:
     def _leave(self) -> None:
         """End at once, also in the middle of a long native call: nobody waits for the result any more."""
         shutil.rmtree(self._session, ignore_errors=True)
+        self._exit()
+
+    def _exit(self) -> None:
+        self._end_group()
         os._exit(0)
 
     def _run(self, request: Mapping[str, Any]) -> None:
