@@ -98,6 +98,7 @@ class HLFDSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # n
 
     def _on_scene_changed(self, caller, event):
         if self._entered:
+            self.panel.disconnect_parameters()  # the selectors could not follow while the scene was loading
             self._connect_parameters()
 
 

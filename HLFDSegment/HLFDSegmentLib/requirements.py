@@ -48,10 +48,17 @@ def missing(found: Sequence[Requirement]) -> list[Requirement]:
 def _look_up(specifier: str, module: str, purpose: str, optional: bool = False) -> Requirement:
     requirement = Requirement(specifier, module, purpose, "", optional)
     importlib.invalidate_caches()  # installed a moment ago
-    if importlib.util.find_spec(module) is None:
+    if not _found(module):
         return requirement
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         version = "installed"
     return Requirement(specifier, module, purpose, version, optional)
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # half removed
+        return False
