@@ -67,6 +67,9 @@ class SharedRows:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._stop_counting()
+
+    def _stop_counting(self) -> None:
         self._ended.set()
         self._thread.join()
 
@@ -81,7 +84,8 @@ class SharedRows:
         return int(any(row["status"] != "ok" for row in self._rows))
 
     def finish(self) -> None:
-        """Note that this process has done all its cases."""
+        """Note that this process has done all its cases, after which it writes nothing more."""
+        self._stop_counting()
         self._write(finished=True)
 
     def _write(self, finished: bool) -> None:
