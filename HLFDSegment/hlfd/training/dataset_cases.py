@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,12 +130,31 @@ def prepare(
     Goes on after a bad case and raises ``InputError`` in the end that names all of them; the good ones stay prepared.
     """
     splits = check_splits(recipe, cases)
+
+    def folders(case: Case) -> dict[float, Path]:
+        return {spacing: prepared_folder(recipe, spacing) / case.id for spacing in recipe.spacings()}
+
+    cache_all(cases, folders, recipe.data_set.values, on_event, cancel)
+    text = _splits_text(splits)
+    write_atomically(recipe.folder / "splits.json", lambda temporary: _write_text(temporary, text))
+
+
+def cache_all(
+    cases: Sequence[Case],
+    folders: Callable[[Case], Mapping[float, Path]],
+    known_values: Collection[int],
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Bring all cases to the working grids, in the folder that ``folders`` gives per spacing in mm.
+
+    Goes on after a bad case and raises ``InputError`` in the end that names all of them; the good ones stay.
+    """
     clock = ProgressClock(len(cases), on_event, cancel)
     bad: dict[str, str] = {}
     for case in cases:
-        folders = {spacing: prepared_folder(recipe, spacing) / case.id for spacing in recipe.spacings()}
         try:
-            cache_at_spacings(case, folders, recipe.data_set.values, on_event)
+            cache_at_spacings(case, folders(case), known_values, on_event)
         except InputError as error:
             bad[case.id] = error.message
             on_event(Warn(f"{case.id} cannot be used: {error.message}"))
@@ -144,10 +163,8 @@ def prepare(
         name, message = next(iter(bad.items()))
         raise InputError(
             f"{len(bad)} of {len(cases)} cases cannot be used: {_some(list(bad))}. {name}: {message}",
-            "Correct them, or name them under exclude in the recipe, and start again; the others stay prepared.",
+            "Correct them or leave them out (exclude in a recipe), and start again; the others stay prepared.",
         )
-    text = _splits_text(splits)
-    write_atomically(recipe.folder / "splits.json", lambda temporary: _write_text(temporary, text))
 
 
 def check_splits(recipe: DatasetRecipe, cases: Sequence[Case]) -> list[Split]:

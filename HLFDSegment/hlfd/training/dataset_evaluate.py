@@ -75,7 +75,9 @@ def evaluate_fold(
         kept = _kept(folder / f"{case.id}.json", identity)
         if kept is None:
             segmenter = segmenter or Segmenter(package, SegmentSettings())
-            kept = {"model": identity, **score_case(segmenter, case, fold, cancel)}
+            assert case.label is not None  # list_cases refuses such cases
+            truth = truth_of(read_label_map(case.label), fold)
+            kept = {"model": identity, **score_case(segmenter, case.image, truth, cancel)}
             write_json(folder / f"{case.id}.json", kept)
         scores[case.id] = kept
         clock.advance()
@@ -92,13 +94,9 @@ def _kept(path: Path, identity: str) -> dict[str, Any] | None:
     return values if values.get("model") == identity else None
 
 
-def score_case(
-    segmenter: Segmenter, case: Case, recipe: DatasetRecipe, cancel: CancelToken | None = None
-) -> dict[str, Any]:
-    """Segment one whole scan and return its metrics against the label map, seconds, mode and warnings."""
-    assert case.label is not None  # list_cases refuses such cases
-    truth = truth_of(read_label_map(case.label), recipe)
-    result = segmenter.run(read_volume(case.image), cancel=cancel)
+def score_case(segmenter: Segmenter, image: Path, truth: LabelMap, cancel: CancelToken | None = None) -> dict[str, Any]:
+    """Segment one whole scan and return its metrics against the truth, seconds, mode and warnings."""
+    result = segmenter.run(read_volume(image), cancel=cancel)
     return {
         **evaluate(result.label_map, truth),
         "mode": result.mode,

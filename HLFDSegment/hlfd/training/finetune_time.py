@@ -1,0 +1,65 @@
+"""How many training steps fit into a given time, by measuring one."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import nn
+
+from hlfd.networks import SegmentationNetwork
+from hlfd.training.objective import Objective
+from hlfd.training.precision import choose_device, choose_precision
+from hlfd.training.source import PatchSource
+
+LEAST, MOST = 20, 5000
+_TRIALS = 3
+
+
+def affordable_steps(
+    network: SegmentationNetwork,
+    objective: Objective,
+    source: PatchSource,
+    batch_size: int,
+    device: str,
+    seconds: float,
+    validate: Callable[[nn.Module], object],
+    validations: int,
+) -> int:
+    """Return how many steps, with ``validations`` in between, take ``seconds``; from 20 to 5000.
+
+    Steps are tried on a copy, so that ``network`` does not change.
+    """
+    place = choose_device(device)
+    precision = choose_precision("auto", place)
+    trial = copy.deepcopy(network).to(place, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    if isinstance(objective, nn.Module):
+        objective.to(place)
+
+    def step(number: int) -> float:
+        begin = time.monotonic()
+        samples = [source.sample(number * batch_size + n) for n in range(batch_size)]
+        batch = {name: torch.stack([sample[name] for sample in samples]).to(place) for name in samples[0]}
+        batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        with precision.autocast():
+            _, terms = objective(trial, batch)
+        torch.stack([term.float() for term in terms.values()]).sum().backward()
+        _wait(place)
+        return time.monotonic() - begin
+
+    step(0)  # the first one also allocates and tunes
+    one = min(step(number) for number in range(1, _TRIALS))
+    begin = time.monotonic()
+    with torch.no_grad(), precision.autocast():
+        validate(cast(SegmentationNetwork, trial.eval()))
+    _wait(place)
+    left = seconds - validations * (time.monotonic() - begin)
+    return int(min(max(left / one, LEAST), MOST))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
