@@ -108,8 +108,8 @@ def _single_thread() -> None:
 def phantom_source(settings: CompareSettings, part: str, seed: int = 0) -> PhantomSource:
     """Return the endless source of patches of a part whose anatomies are there; ``seed`` is added to the part's."""
     chosen: PartSettings = getattr(settings, part)
-    size = tuple(n + 2 * chosen.context for n in settings.patch.size)
-    patch = replace(settings.patch, size=size)
+    k, j, i = (n + 2 * chosen.context for n in settings.patch.size)
+    patch = replace(settings.patch, size=(k, j, i))
     return PhantomSource(pool_entries(chosen), patch, settings.learned(), chosen.seed + seed)
 
 
