@@ -31,6 +31,7 @@ from hlfd.preprocess.intensity import window_channels
 from hlfd.teachers import load_teacher
 from hlfd.volume import Volume
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit
 TOLERANCE = 1e-3
 
 
@@ -147,6 +148,17 @@ def test_the_bundle_runs_on_the_command_line_of_monai(exports, tmp_path):
     np.testing.assert_array_equal(written, np.asarray(nibabel.load(tmp_path / "hlfd.nii.gz").dataobj))
 
 
+def test_monai_finds_the_bundle_complete_and_its_network_as_described(exports, monkeypatch):
+    from monai.bundle import ConfigWorkflow, verify_net_in_out
+
+    monkeypatch.chdir(exports["bundle"])
+    files = {"config_file": "configs/inference.json", "meta_file": "configs/metadata.json"}
+    verify_net_in_out("network_def", **files, bundle_root=".", n=2, device="cpu")  # raises where they differ
+    workflow = ConfigWorkflow(workflow_type="inference", **files, bundle_root=".")
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
 def test_the_bundle_without_an_image_says_what_to_name(exports):
     from hlfd.errors import InputError
     from hlfd.models.export_runtime import CaseLoop
@@ -157,7 +169,6 @@ def test_the_bundle_without_an_image_says_what_to_name(exports):
     assert config["evaluator"]["_target_"].endswith(".CaseLoop")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_bundle_is_a_teacher(kidney, exports, sample):
     teacher = load_teacher({"source": str(exports["bundle"]), "taps": {"e2": "network.network.encoder.0"}})
     assert (teacher.classes, teacher.orientation) == (kidney.refiner.classes, "RAS")
