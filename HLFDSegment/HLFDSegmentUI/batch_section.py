@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from hlfd.config import SegmentSettings
 from hlfd.events import Event, Progress, Stage, Warn
 from HLFDSegmentUI.dialogs import show_error
+from HLFDSegmentUI.tables import fit_height
 
 _COLUMNS = 6  # of the many columns of results.csv; the file has all
 
@@ -93,17 +94,22 @@ class BatchSection:
         job.release()
 
     def _show_table(self, path: Path) -> None:
+        """Show the first columns of the table; why a case failed is told where the mouse points."""
         with path.open(encoding="utf-8", newline="") as stream:
-            head, *rows = list(csv.reader(stream))
+            rows = list(csv.DictReader(stream))
+        columns = [name for name in rows[0] if name != "message"][:_COLUMNS]
         table = self._ui.batchTable
-        table.setColumnCount(min(_COLUMNS, len(head)))
-        table.setHorizontalHeaderLabels(head[:_COLUMNS])
+        table.setColumnCount(len(columns))
+        table.setHorizontalHeaderLabels(columns)
         table.setRowCount(len(rows))
         table.verticalHeader().setVisible(False)
         for index, row in enumerate(rows):
-            for column, text in enumerate(row[:_COLUMNS]):
-                table.setItem(index, column, qt.QTableWidgetItem(text))
+            for column, name in enumerate(columns):
+                item = qt.QTableWidgetItem(row[name])
+                item.setToolTip(row["message"])
+                table.setItem(index, column, item)
         table.resizeColumnsToContents()
+        fit_height(table, len(rows))
         table.visible = True
 
     def _show_running(self, running: bool) -> None:

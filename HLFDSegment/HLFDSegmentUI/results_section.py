@@ -13,8 +13,9 @@ from HLFDSegmentLib.display import jump_to, set_opacity, show_surfaces
 from HLFDSegmentLib.lesion_rows import HEADERS, Row, lesion_rows, structure_rows
 from HLFDSegmentLib.report_export import ReportExport, export_csv, stored_result, volume_of
 from HLFDSegmentUI.dialogs import errors_shown, show_error
+from HLFDSegmentUI.tables import fit_height
 
-_TEXT_COLUMNS, _ROW_PIXELS = 2, 22
+_TEXT_COLUMNS = 2
 
 
 class ResultsSection:
@@ -32,7 +33,6 @@ class ResultsSection:
         table.setColumnCount(len(HEADERS))
         table.setHorizontalHeaderLabels([_(header) for header in HEADERS])
         table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -69,6 +69,8 @@ class ResultsSection:
     def _fill(self) -> None:
         table = self._ui.lesionTable
         table.setRowCount(len(self._rows))
+        table.visible = bool(self._rows)
+        fit_height(table, len(self._rows))
         for index, row in enumerate(self._rows):
             for column, text in enumerate(row.cells):
                 item = qt.QTableWidgetItem(text)

@@ -10,8 +10,10 @@ from hlfd.events import Event, Progress, Stage, Warn
 from hlfd.words import duration
 
 _STAGES = {
-    "starting": "Starting",
+    "start": "Starting",
     "load model": "Loading the model",
+    "prepare": "Preparing the image",
+    "surfaces": "Making surfaces",
     "locate": "Finding the organs",
     "refine": "Outlining",
     "postprocess": "Cleaning up",
@@ -35,6 +37,7 @@ class RunSection:
         self._stage, self._left = _("Starting"), ""
         self._ui.progressBar.setRange(0, 0)  # moves until the first percent is known
         self._set_running(True)
+        self._ui.stageLabel.visible = True
         self._say()
 
     def show_idle(self, text: str) -> None:
@@ -43,6 +46,7 @@ class RunSection:
         self._ui.progressBar.setValue(0)
         self._set_running(False)
         self._ui.stageLabel.text = text
+        self._ui.stageLabel.visible = bool(text)
 
     def show_cancelling(self) -> None:
         """Show that Cancel was heard."""

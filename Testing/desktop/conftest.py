@@ -14,6 +14,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLE = PROJECT / "HLFDSegment" / "Resources" / "HLFDSegment" / "Samples" / "sample_ct.nii.gz"
+PANEL_WIDTH = 460
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -145,7 +146,9 @@ class Person:
         path = Path(folder) / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         shown = widget or self.window
-        shown.resize(460, max(400, shown.sizeHint().height()))
-        self.desktop.process_events()
+        for _ in range(3):  # labels that wrap need their width first
+            height = max(shown.sizeHint().height(), shown.heightForWidth(PANEL_WIDTH))
+            shown.resize(PANEL_WIDTH, height)
+            self.desktop.process_events()
         shown.grab().save(str(path))
         return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import re
 import sys
 import types
 from pathlib import Path
@@ -107,11 +108,23 @@ def install() -> None:
     sys.modules["ctk"] = make_ctk()
     for name, cls in make_widgets().items():
         setattr(slicer, name, cls)
+    if os.environ.get("HLFD_SLICER_PYTHON"):
+        _name_other_widgets(Path(os.environ["HLFD_SLICER_PYTHON"]))
     for name in PYTHON_NAMES:
         _provide(name)
     from standin.application import make_module_widget
 
     slicer.qSlicerScriptedLoadableModuleWidget = make_module_widget()
+
+
+def _name_other_widgets(folder: Path) -> None:
+    """Give Slicer's own connectors the classes that they name and the panels do not use; none can be made."""
+    text = (folder / "parameterNodeWrapper" / "guiConnectors.py").read_text(encoding="utf-8")
+    text += (folder / "parameterNodeWrapper" / "guiCreation.py").read_text(encoding="utf-8")
+    modules = {"qt": sys.modules["qt"], "ctk": sys.modules["ctk"], "slicer": slicer}
+    for module, name in re.findall(r"\b(qt|ctk|slicer)\.(\w+)", text):
+        if not hasattr(modules[module], name) and name not in PYTHON_NAMES:
+            setattr(modules[module], name, type(name, (), {}))
 
 
 def _provide(name: str) -> None:
