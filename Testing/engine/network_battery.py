@@ -45,9 +45,12 @@ class NetworkBattery:
     name: str
     tiny: ClassVar[dict[str, Any]]
     folds = True
+    dims = 3
+    """Number of axes of most tests."""
 
-    def build(self, spatial_dims: int = 3, **more: Any) -> SegmentationNetwork:
+    def build(self, spatial_dims: int | None = None, **more: Any) -> SegmentationNetwork:
         torch.manual_seed(0)
+        spatial_dims = spatial_dims or self.dims
         return build_network(
             self.name, **{"in_channels": 2, "classes": CLASSES, **self.tiny, **more}, spatial_dims=spatial_dims
         )
@@ -69,13 +72,14 @@ class NetworkBattery:
             network.get_submodule(path).register_forward_hook(
                 lambda module, args, output, tap=tap: sizes.__setitem__(tap, output.shape[-1])
             )
+        image = torch.randn(1, 2, *size_of(network, 1, 2, 2))
         with torch.no_grad():
-            network(torch.randn(1, 2, *size_of(network, 1, 1, 2)))
+            network(image)
         encoder = [sizes[f"e{i}"] for i in range(1, 6)]
         decoder = [sizes[f"d{i}"] for i in (5, 4, 3, 2)]
         assert encoder == sorted(encoder, reverse=True)
         assert decoder == sorted(decoder)
-        assert sizes["out"] == network.divisor * 2
+        assert sizes["out"] == image.shape[-1] == network.divisor * 2
 
     def test_gradient_reaches_every_parameter(self):
         network = self.build().train()
@@ -153,7 +157,7 @@ class NetworkBattery:
         with pytest.raises(
             GeometryError, match=rf"not a multiple of {network.divisor}.*Pad it to \({network.divisor},"
         ):
-            network(torch.zeros(1, 2, 1, *size_of(network, 1, 1)))
+            network(torch.zeros(1, 2, 1, *size_of(network, 1, 1, 1)[1:]))
 
     def test_wrong_channels_are_refused(self):
         network = self.build()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import nn
 
+from hlfd.cli.main import run as hlfd
 from hlfd.errors import ConfigError
 from hlfd.networks import NETWORKS, SegmentationNetwork, build_network, fold_batchnorm
 from hlfd.networks.enet import maximum_places, unpool
@@ -21,6 +23,8 @@ PAPER = ("resnet18", "mobilenet_v2", "enet", "erfnet", "espnet", "unet_plus_plus
 
 class PaperBattery(NetworkBattery):
     """The common battery; the receptive field is measured with means in place of maxima, which hide most voxels."""
+
+    dims = 2
 
     def test_the_receptive_field_is_what_reaches_a_voxel(self):
         build = self.build
@@ -177,6 +181,27 @@ class TestDeepLabV3Plus(PaperBattery):
 
     def small_field(self) -> dict[str, Any]:
         return {"image_pooling": False}  # the mean of the image looks at the whole of it
+
+
+@pytest.mark.parametrize("network", [TestRaUNet, TestPspNet, TestDeepLabV3Plus])
+def test_a_single_image_is_refused_in_training_where_its_mean_is_normalised(network: type[PaperBattery]):
+    built = network().build(2).train()
+    with pytest.raises(ConfigError, match="Set batch_size to 2 or more"):
+        built(torch.randn(1, 2, *size_of(built, 2, 2)))
+    assert network().build(2, **network().small_field()).train()(torch.randn(1, 2, *size_of(built, 2, 2))).shape[0] == 1
+
+
+def test_the_command_line_lists_networks_with_their_taps(capsys):
+    assert hlfd(["networks", "resnet18", "enet", "--json"]) == 0
+    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)["networks"]}
+    assert listed["resnet18"]["parameters"] == 11177538
+    assert listed["enet"]["taps"]["e1"] == "initial"
+    assert hlfd(["networks", "enet", "--classes", "4", "--size", "64"]) == 0
+    text = capsys.readouterr().out
+    assert "1x64x64" in text
+    assert "receptive field" in text
+    assert hlfd(["networks", "enet", "--size", "100"]) == 2
+    assert "multiple of 8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

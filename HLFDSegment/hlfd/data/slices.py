@@ -115,8 +115,8 @@ def keep_slices(
     volume = read_volume(case.image, on_event=on_event)
     check_same_grid(volume, label_map, case.id)
     seen = canonical(volume)
-    image = np.clip(np.rint(_resized(_as_shown(seen.array), size, "bilinear")), -32768, 32767).astype(np.int16)
-    label = _resized(_as_shown(seen.orientation.view(label_map.array)), size, "nearest").astype(np.uint8)
+    image = _resized(_as_shown(seen.array), size, "bilinear", np.int16)
+    label = _resized(_as_shown(seen.orientation.view(label_map.array)), size, "nearest", np.uint8)
     present = _present(label)
     _check_values(present, known_values, case.id)
     (folder / "case.json").unlink(missing_ok=True)
@@ -159,15 +159,16 @@ def _as_shown(array: NDArray) -> NDArray:
     return array[:, ::-1, ::-1]
 
 
-def _resized(array: NDArray, size: tuple[int, int], mode: str) -> NDArray:
-    """Return slices at ``size``, one after the other to save memory."""
-    if array.shape[1:] == tuple(size):
-        return np.ascontiguousarray(array)
-    result = np.empty((len(array), *size), np.float32)
+def _resized(array: NDArray, size: tuple[int, int], mode: str, kind: type[np.integer]) -> NDArray:
+    """Return slices at ``size``, rounded to the integers of ``kind``; one after the other to save memory."""
+    limits = np.iinfo(kind)
+    result = np.empty((len(array), *size), kind)
     for target, one in zip(result, array):
-        slice_ = torch.from_numpy(one.astype(np.float32))[None, None]
-        corners = {"align_corners": False} if mode == "bilinear" else {}
-        target[:] = functional.interpolate(slice_, size=tuple(size), mode=mode, **corners)[0, 0].numpy()
+        if one.shape != tuple(size):
+            slice_ = torch.from_numpy(one.astype(np.float32))[None, None]
+            corners = {"align_corners": False} if mode == "bilinear" else {}
+            one = functional.interpolate(slice_, size=tuple(size), mode=mode, **corners)[0, 0].numpy()
+        target[:] = np.clip(np.rint(one), limits.min, limits.max)
     return result
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hlfd.errors import ConfigError
+
 Kernel = Union[int, Sequence[int]]
 
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -100,6 +102,17 @@ def image_channels(in_channels: int) -> int:
 def as_colour(image: Tensor) -> Tensor:
     """Repeat a single-channel image (B, 1, *spatial) to three channels, as the papers do; leave others alone."""
     return torch.cat([image] * 3, 1) if image.shape[1] == 1 else image
+
+
+def check_pooled(network: str, pooled: nn.Module, image: Tensor) -> None:
+    """Raise ``ConfigError`` where the norm of a unit would be trained on a mean over the whole of a single image."""
+    # norms that processes share are of another type: they see the images of all processes
+    plain = any(type(module) in _NORMS.values() for module in pooled.modules())
+    if plain and pooled.training and len(image) < 2:
+        raise ConfigError(
+            f"{network} normalises means over whole images, which a batch of one image does not allow in training.",
+            "Set batch_size to 2 or more, and accumulate so that a part holds 2.",
+        )
 
 
 def listened(module: nn.Module) -> bool:

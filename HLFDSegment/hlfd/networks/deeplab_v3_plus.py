@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hlfd.errors import ConfigError
 from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, check_widths
-from hlfd.networks.blocks import Step, conv, initialise, norm, resize_to, unit, upsample, widest
+from hlfd.networks.blocks import Step, check_pooled, conv, initialise, norm, resize_to, unit, upsample, widest
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
 """Channels: two of the stem, two entry blocks, the middle flow, and three of the exit."""
@@ -149,6 +149,8 @@ class DeepLabV3Plus(SegmentationNetwork):
 
     def logits(self, image: Tensor) -> Tensor:
         """Compute the logits of a checked input."""
+        if self.pyramid.pooled is not None:
+            check_pooled("DeepLabV3+", self.pyramid.pooled, image)
         shallow = self.entry[0](self.stem(image))
         x = self.entry[2](self.entry[1](shallow))
         x = self.pyramid(self.exit(self.middle(x)))

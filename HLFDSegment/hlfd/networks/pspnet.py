@@ -16,6 +16,7 @@ from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_co
 from hlfd.networks.blocks import (
     Step,
     as_colour,
+    check_pooled,
     conv,
     dropout,
     image_channels,
@@ -125,6 +126,8 @@ class PspNet(SegmentationNetwork):
 
     def logits(self, image: Tensor) -> Tensor:
         """Compute the logits of a checked input."""
+        for part in self.pyramid.parts:
+            check_pooled("PSPNet", part, image)
         x = self.pool(self.stem(as_colour(image)))
         for stage in self.stages:
             x = stage(x)

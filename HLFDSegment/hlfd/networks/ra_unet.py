@@ -16,6 +16,7 @@ from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_co
 from hlfd.networks.blocks import (
     Step,
     as_colour,
+    check_pooled,
     conv,
     image_channels,
     initialise,
@@ -80,7 +81,8 @@ class RaUNet(SegmentationNetwork):
     """ResNet encoder (``widths`` of stem and four stages, ``blocks`` per stage), decoder to stride 2, deconvolved head.
 
     e1..e5 are the stem (stride 2) and the stages, d5..d3 what the skips at stride 16, 8 and 4 give, d2 the decoder at
-    stride 2. The attention looks at the whole image; the receptive field is that of the convolutions.
+    stride 2. The attention looks at the whole image; the receptive field is that of the convolutions. Training needs at
+    least two images per batch.
     """
 
     def __init__(
@@ -133,6 +135,9 @@ class RaUNet(SegmentationNetwork):
 
     def logits(self, image: Tensor) -> Tensor:
         """Compute the logits of a checked input."""
+        for skip in self.skips:
+            if isinstance(skip, AttentionSkip):
+                check_pooled("RA-UNet", skip.deep, image)
         x = self.pool(self.stem(as_colour(image)))
         features: list[Tensor] = []
         for stage in self.stages:
