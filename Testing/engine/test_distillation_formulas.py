@@ -339,7 +339,7 @@ def _mse(own, others):
 
 def _slopes(loss, student):
     """Gradient by central differences, in the precision that float32 losses allow."""
-    slopes, step = torch.zeros_like(student), 2e-2
+    slopes, step = torch.zeros_like(student), 5e-3
     for index in np.ndindex(*student.shape):
         shifted = [student.clone() for _ in range(2)]
         shifted[0][index] += step
@@ -348,7 +348,7 @@ def _slopes(loss, student):
     return slopes
 
 
-@pytest.mark.parametrize("name", ["prediction", "channels", "decoupled"])
+@pytest.mark.parametrize("name", ["prediction", "channels", "decoupled", "correlations"])
 def test_gradients_that_are_written_out_are_those_of_finite_differences(size, name):
     student, teacher = features(3, (2,) * len(size)), features(3, (2,) * len(size), 1)
     labels = some_labels(3, (2,) * len(size))
@@ -356,6 +356,8 @@ def test_gradients_that_are_written_out_are_those_of_finite_differences(size, na
     def loss(x):
         if name == "decoupled":
             return dkd_loss(x, teacher, labels, 1.0, 2.0, 2.0)
+        if name == "correlations":
+            return dist_loss(x, teacher, 2.0, 0.5, 1.5)
         return (prediction_map_loss if name == "prediction" else cwd_loss)(x, teacher, 2.0)
 
     student.requires_grad_()
@@ -367,7 +369,8 @@ def test_gradients_that_are_written_out_are_those_of_finite_differences(size, na
 def test_divergences_of_saturated_predictions_stay_finite(size):
     student = (1e4 * features(3, size)).requires_grad_()
     teacher, labels = 1e4 * features(3, size, 1), some_labels(3, size)
-    for loss in (prediction_map_loss(student, teacher), cwd_loss(student, teacher), dkd_loss(student, teacher, labels)):
+    losses = [loss(student, teacher) for loss in (prediction_map_loss, cwd_loss, dist_loss)]
+    for loss in (*losses, dkd_loss(student, teacher, labels)):
         loss.backward()
         assert torch.isfinite(loss)
         assert torch.isfinite(student.grad).all()

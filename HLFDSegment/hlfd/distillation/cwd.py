@@ -20,8 +20,8 @@ def cwd_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tens
     """
     check_pair(student, teacher, same_channels=True)
     student = resize(student, teacher.shape[2:])
-    rows = (x.flatten(2).flatten(0, 1) for x in (student, teacher))
-    divergence = softmax_divergence(*rows, temperature)
+    own, other = (x.flatten(2).flatten(0, 1) for x in (student, teacher))
+    divergence = softmax_divergence(own, other, temperature)
     return divergence * (temperature**2 / (teacher.shape[0] * teacher.shape[1]))
 
 

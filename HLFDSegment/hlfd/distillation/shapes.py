@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +18,30 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Resize (B, C, *spatial) by linear interpolation (align_corners False); the same tensor if it fits already."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=tuple(size), mode=_MODES[x.ndim], align_corners=False)
+    if x.is_cuda or x.dtype != torch.float32 or _product(size) < _product(x.shape[2:]):
+        return F.interpolate(x, size=tuple(size), mode=_MODES[x.ndim], align_corners=False)
+    # Enlarging on a CPU: one product of matrices per axis takes a fifth of the time of the interpolation kernel.
+    for axis, count in reversed(list(enumerate(size, start=2))):
+        if x.shape[axis] != count:
+            x = _enlarge(x, axis, count)
+    return x
+
+
+def _enlarge(x: Tensor, axis: int, count: int) -> Tensor:
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    matrix = _linear_matrix(x.shape[axis], count).to(x.device)
+    if axis == x.ndim - 1:
+        return (x.reshape(-1, x.shape[axis]) @ matrix.T).reshape(shape)
+    after = _product(x.shape[axis + 1 :])
+    return torch.matmul(matrix, x.reshape(-1, x.shape[axis], after)).reshape(shape)
+
+
+@lru_cache(maxsize=64)
+def _linear_matrix(have: int, count: int) -> Tensor:
+    """Return the weights (count, have) of linear interpolation along one axis, align_corners False."""
+    with torch.inference_mode(False):  # kept for later calls, which may want a gradient
+        one = torch.eye(have)[None]
+        return F.interpolate(one, size=count, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 def pool(x: Tensor, size: Sequence[int]) -> Tensor:
