@@ -17,6 +17,7 @@ from hlfd.compare.report import write_results
 from hlfd.compare.results import collect
 from hlfd.compare.settings import CompareSettings, read_compare
 from hlfd.compare.table import comma_separated, markdown, rows_of_text
+from hlfd.distillation import METHODS
 from hlfd.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -167,13 +168,17 @@ def test_all_files_are_written_and_agree(tmp_path):
     }  # fmt: skip
 
 
-def test_both_profiles_name_every_method():
-    for profile, least in (("quick", 18), ("full", 27)):
-        settings = read_compare(PROJECT / "configs" / "compare" / f"{profile}.yaml")
-        names = {str(entry if isinstance(entry, str) else entry["name"])
-                 for method in settings.methods.values() for entry in method["methods"]}  # fmt: skip
-        from hlfd.distillation import METHODS
+@pytest.mark.parametrize(("profile", "entries", "seeds"), [("quick", 18, 3), ("full", 27, 5), ("weights", 35, 1)])
+def test_every_profile_names_every_method(profile, entries, seeds):
+    settings = read_compare(PROJECT / "configs" / "compare" / f"{profile}.yaml")
+    listed = [entry for method in settings.methods.values() for entry in method["methods"]]
+    assert {entry if isinstance(entry, str) else entry["name"] for entry in listed} == set(METHODS)
+    assert (len(settings.methods), len(settings.seeds)) == (entries, seeds)
 
-        assert names == set(METHODS)
-        assert len(settings.methods) >= least
-        assert len(settings.seeds) >= 3
+
+def test_weights_are_chosen_on_cases_that_the_final_table_does_not_use():
+    quick, weights = (read_compare(PROJECT / "configs" / "compare" / f"{name}.yaml") for name in ("quick", "weights"))
+    tested, chosen = ({*range(s.test.pool.cases[0], s.test.pool.cases[1] + 1)} for s in (quick, weights))
+    assert not tested & chosen
+    assert not tested & {*range(quick.train.pool.cases[0], quick.train.pool.cases[1] + 1)}
+    assert quick.training == weights.training
