@@ -1,0 +1,25 @@
+"""Makes the pictures of the panel in Resources/Screenshots, by the tests that drive it.
+
+Usage: python scripts/make_panel_pictures.py  (in the environment of the tests)
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = "says_what_it_is or click_ends_with or everything_that_is_installed"
+
+
+def main() -> int:
+    """Run the tests that take pictures."""
+    environment = {**os.environ, "HLFD_PICTURES": str(ROOT / "Resources" / "Screenshots")}
+    command = [sys.executable, "-m", "pytest", "-q", "Testing/desktop", "-k", TESTS]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
