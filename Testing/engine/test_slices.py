@@ -16,8 +16,11 @@ torch = pytest.importorskip("torch")
 from hlfd.cli.main import run as hlfd  # noqa: E402
 from hlfd.data.layouts import Case  # noqa: E402
 from hlfd.data.slices import SliceCase, SliceSettings, SliceSource, keep_slices, to_sample, varied  # noqa: E402
+from hlfd.distillation import build_objective  # noqa: E402
 from hlfd.errors import ConfigError, EmptyInputError, GeometryError, InputError, UsageError  # noqa: E402
+from hlfd.features import FeatureTap  # noqa: E402
 from hlfd.io import write_label_map, write_volume  # noqa: E402
+from hlfd.networks import build_network  # noqa: E402
 from hlfd.training.schedule import learning_rate, make_optimizer  # noqa: E402
 from hlfd.training.settings import TrainSettings  # noqa: E402
 from hlfd.training.slice_recipe import SliceRecipe, read_slice_recipe  # noqa: E402
@@ -444,6 +447,21 @@ class TestAsPublished:
         else:
             assert (networks["teacher"], networks["student"]) == (("unet_plus_plus", 100), ("resnet18", 120))
             assert {entry.training.batch_size for entry in recipe.networks.values()} == {8}
+
+    def test_emkd_reads_the_stages_that_its_code_reads(self, tmp_path):
+        recipe = read_slice_recipe(small_recipe(tmp_path, "emkd-kits"))
+        built = {
+            name: build_network(recipe.networks[name].network, **recipe.networks[name].parameters)
+            for name in ("teacher", "student")
+        }
+        objective = build_objective(recipe.networks["student"].distillation, built["student"], built["teacher"])
+        assert (objective.student_taps, objective.teacher_taps) == (("e1", "e5", "out"), ("e1", "e3", "out"))
+        strides = {}
+        for who, tap in (("student", "e1"), ("student", "e5"), ("teacher", "e1"), ("teacher", "e3")):
+            with FeatureTap(built[who].eval(), {tap: built[who].taps[tap]}) as features, torch.no_grad():
+                built[who](torch.zeros(1, 1, 64, 64))
+            strides[who, tap] = 64 // features[tap].shape[-1]
+        assert list(strides.values()) == [2, 8, 2, 8]
 
     def test_epochs_become_steps_with_a_validation_after_each(self):
         entry = read_slice_recipe(PROJECT / "configs" / "papers" / "hlfd-kits.yaml").networks["teacher"]
