@@ -34,7 +34,7 @@ def write_log(error: Exception) -> Path | None:
     lines = [
         f"hlfd {__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"arguments: {sys.argv[1:]}",
-        *traceback.format_exception(error),
+        *traceback.format_exception(type(error), error, error.__traceback__),  # in full for Python 3.9
     ]
     try:
         handle, name = tempfile.mkstemp(prefix=f"hlfd-{time.strftime('%Y%m%d-%H%M%S')}-", suffix=".log")

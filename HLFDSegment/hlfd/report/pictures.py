@@ -29,7 +29,7 @@ def take_pictures(
     The module of the entry point group ``hlfd.pictures`` draws them with Slicer's rendering; where none is installed or
     it fails, plain overlays are drawn and the reason is kept in ``note``. Raises ``CancelledError``.
     """
-    modules = [entry.module for entry in entry_points(group=GROUP)]
+    modules = _drawing_modules()
     note = "Slicer's rendering is not installed; add it with: pip install hlfd[slicer]."
     if modules:
         problem = _run(modules[0], source, folder, cancel)
@@ -44,6 +44,13 @@ def take_pictures(
         return Pictures(draw_overlays(source.volume, source.result.label_map, folder), "HLFD, plain overlays", note)
     except RuntimeError as error:
         raise OutputError(f'The pictures cannot be written to "{folder}".', "Choose another folder.") from error
+
+
+def _drawing_modules() -> list[str]:
+    """Return the modules of the entry point group; Python 3.9 groups entry points in a mapping."""
+    if sys.version_info >= (3, 10):
+        return [entry.module for entry in entry_points(group=GROUP)]
+    return [entry.value.partition(":")[0] for entry in entry_points().get(GROUP, ())]
 
 
 def _run(module: str, source: ReportInput, folder: Path, cancel: CancelToken | None) -> str:
