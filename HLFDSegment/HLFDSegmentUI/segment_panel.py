@@ -37,7 +37,7 @@ class SegmentPanel:
     def __init__(self, ui: Any, requirements_file: Path) -> None:
         self._ui = ui
         self._connection: Connection | None = None
-        self._probe: Any = None
+        self._probes: list[Any] = []
         self.engine = WorkerEngine(SegmentSettings())
         self.logic = SegmentLogic(slicer.mrmlScene, self.engine)
         self.logic.event.connect(self._on_event)
@@ -103,7 +103,7 @@ class SegmentPanel:
             return
         settings = self._settings_of_choice()
         if settings is not None:
-            self._probe = self.engine.jobs.submit("probe", {"settings": asdict(settings)})
+            self._probes.append(self.engine.jobs.submit("probe", {"settings": asdict(settings)}))
             self._timer.start()
 
     def _settings_of_choice(self) -> SegmentSettings | None:
@@ -151,22 +151,21 @@ class SegmentPanel:
         self.engine.jobs.poll()
         self.batch.poll()
         self.results.export.poll()
-        self._look_at_probe()
+        self._look_at_probes()
         idle = self.logic.state is State.IDLE and not self.batch.running and not self.results.export.running
-        if idle and self._probe is None:
+        if idle and not self._probes:
             self._timer.stop()
 
-    def _look_at_probe(self) -> None:
-        job = self._probe
-        if job is None or not job.finished:
-            return
-        self._probe = None
-        if job.error is not None:
-            self.device.say(job.error.message)
-            self.say(str(job.error))
-        elif job.result:
-            self.device.show(job.result)
-        job.release()
+    def _look_at_probes(self) -> None:
+        for job in [job for job in self._probes if job.finished]:
+            latest = job is self._probes[-1]
+            self._probes.remove(job)
+            if latest and job.error is not None:
+                self.device.say(job.error.message)
+                self.say(str(job.error))
+            elif latest and job.result:
+                self.device.show(job.result)
+            job.release()
 
     def _on_event(self, event: Event) -> None:
         text = self._run.show_event(event)

@@ -21,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(scope="package")
 def standin() -> Iterator[Any]:
     pytest.importorskip("slicer", reason="slicer-core is not installed: pip install 'hlfd[slicer]'")
-    pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed: pip install 'hlfd[dev]'")
+    pytest.importorskip(
+        "PySide6.QtWidgets", reason="PySide6 cannot be used: pip install 'hlfd[dev]'", exc_type=ImportError
+    )
     import standin
 
     standin.install()

@@ -1,4 +1,4 @@
-"""The self-tests for a desktop Slicer pass on the stand-in too, so that they are known to work before one is at hand."""
+"""The self-tests for a desktop Slicer pass on the stand-in too: they are known to work before one is at hand."""
 
 from __future__ import annotations
 
