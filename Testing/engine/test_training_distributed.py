@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from hlfd.checkpoint import load_weights
+from hlfd.checkpoint import load_state, load_weights
 from hlfd.collectives import batch_gather, batch_sum
 from hlfd.errors import ConfigError
 from hlfd.networks import build_network
@@ -86,25 +87,24 @@ class TestTwoProcesses:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Path:
-    """A job of two processes of which one is killed at step 5 and the other at step 8."""
+    """A job of two processes whose main one is killed at step 5, in the middle between two checkpoints."""
     folder = tmp_path_factory.mktemp("killed")
-    victims = [(0, 5), (1, 8)]
-    pids: dict[int, int] = {}
-    with launch(folder, 2, "uneven", restarts=2, delay=0.05) as process:
+    pids: list[int] = []
+    with launch(folder, 2, "uneven", restarts=1, delay=0.05) as process:
         for line in process.stdout:
             words = line.split()
-            if words[:1] == ["rank"]:
-                pids[int(words[1])] = int(words[3])
-            elif victims and words[:1] == ["step"] and int(words[1]) >= victims[0][1]:
-                os.kill(pids[victims.pop(0)[0]], signal.SIGKILL)
+            if words[:2] == ["rank", "0"]:
+                pids.append(int(words[3]))
+            elif words == ["step", "5"] and len(pids) == 1:
+                os.kill(pids[0], signal.SIGKILL)
     assert process.returncode == 0
-    assert not victims
+    assert len(pids) == 2
     return folder
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is needed")
-class TestKilledProcesses:
-    def test_are_started_again_and_the_job_ends_as_if_unbroken(self, runs, killed):
+class TestAKilledProcess:
+    def test_is_started_again_and_the_job_ends_as_if_unbroken(self, runs, killed):
         for name in ("last.safetensors", "best.safetensors"):
             assert (killed / "uneven" / name).read_bytes() == (runs / "2" / "uneven" / name).read_bytes()
         assert curve(killed / "uneven") == curve(runs / "2" / "uneven")
@@ -115,6 +115,21 @@ def test_a_job_of_two_processes_goes_on_in_one(tmp_path, runs):
     (tmp_path / "uneven" / "checkpoint.pt").unlink()  # leaves the one before, of step 9
     run_here(tmp_path, "uneven")
     assert curve(tmp_path / "uneven") == pytest.approx(curve(runs / "1" / "uneven"), abs=1e-4)
+
+
+def test_a_recipe_is_trained_by_two_processes_of_which_one_makes_the_files(tmp_path):
+    recipe = runpy.run_path(str(PROGRAM.with_name("test_training_recipe.py")))["tiny_recipe"](tmp_path)
+    data = yaml.safe_load(recipe.read_text())
+    data["networks"]["refiner"]["training"]["batch_size"] = 2
+    recipe.write_text(yaml.safe_dump(data))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "hlfd", "train", str(recipe), "--stages", "pool", "refiner"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Done; results are in") == 1
+    assert len(curve(tmp_path / "run" / "refiner")) == 1
+    assert load_state(tmp_path / "run" / "refiner" / "checkpoint.pt")["position"]["step"] == 2
 
 
 class TestShares:
