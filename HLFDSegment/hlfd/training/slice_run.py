@@ -18,6 +18,7 @@ from hlfd.errors import ConfigError, InputError, UsageError
 from hlfd.events import CancelToken, Event, OnEvent, ProgressClock, Stage, Warn, ignore
 from hlfd.networks import SegmentationNetwork, build_network
 from hlfd.training.dataset_cases import Split, list_cases, split_cases
+from hlfd.training.distributed import on_main
 from hlfd.training.fit import fit
 from hlfd.training.run import run_stages
 from hlfd.training.slice_recipe import SLICE_STAGES, TEACHER, SliceRecipe, read_slice_recipe
@@ -49,7 +50,7 @@ def run_slice_recipe(
             raise UsageError(f"There is no fold {fold}; the recipe has 0 to {recipe.data_set.folds - 1}.")
     if stages is None or "prepare" in stages:
         on_event(Stage("prepare"))
-        _prepare(recipe, data, on_event, cancel)
+        on_main(partial(_prepare, recipe, data, on_event, cancel))()
     for fold in folds or (0,):
         run = SliceFold(recipe, fold, steps, on_event, cancel)
         run_stages(run.actions(), SLICE_STAGES, stages, run.named)
@@ -132,7 +133,7 @@ class SliceFold:
         actions: dict[str, Callable[[], object]] = {}
         if TEACHER in self.recipe.networks:
             actions["teacher"] = partial(self.train, TEACHER)
-        return {**actions, "distil": self._train_students, "evaluate": self.evaluate}
+        return {**actions, "distil": self._train_students, "evaluate": on_main(self.evaluate)}
 
     def _train_students(self) -> None:
         for name in self.recipe.students:
