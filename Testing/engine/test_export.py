@@ -187,7 +187,7 @@ def test_every_export_carries_card_licence_and_checksums(kidney, exports, target
     assert kidney.notice in readme
     assert "## Limits" in readme
     assert "CC-BY-NC-SA-4.0" in (folder / "LICENSE").read_text()
-    assert (record["package"], record["target"]) == ("kidney/0.1.0", target)
+    assert (record["package"], record["target"]) == ("kidney/0.2.0", target)
     assert record["networks"]["refiner"]["largest_logit_difference"] <= TOLERANCE
     assert record["networks"]["refiner"]["classes"] == list(kidney.refiner.classes)
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"export.json"}

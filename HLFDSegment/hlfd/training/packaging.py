@@ -87,6 +87,7 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
                 "network": entry.network,
                 "parameters": parameter_count(network),
                 "steps_planned": entry.training.steps,
+                **({"went_on_from": Path(entry.initial).name} if entry.initial else {}),
                 **({"distillation": _methods(entry)} if entry.distillation else {}),
                 **read_metadata(weights),
             }
