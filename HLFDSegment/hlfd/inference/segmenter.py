@@ -70,6 +70,16 @@ class _Run:
 
 
 @dataclass(frozen=True)
+class Located:
+    """Where the regions of a volume are: boxes in mm of ``frame``, the patient's middle, and what was odd."""
+
+    frame: AlignedFrame | ObliqueFrame
+    boxes: tuple[Box, ...]
+    midline: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Exported:
     """One refined region: its box, the plane between the sides, and the index box that was written."""
 
@@ -139,6 +149,15 @@ class Segmenter:
             warnings=tuple(run.warnings),
             regions=tuple(_ras_box(frame, box) for box in boxes),
         )
+
+    def locate(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Located:
+        """Find the regions that ``run`` would refine, without refining them."""
+        run = _Run(on_event, cancel)
+        run.stage("prepare")
+        frame = make_frame(canonical(volume), self.threads)
+        body = find_body(frame)
+        boxes, _ = self._regions(frame, body, run)
+        return Located(frame, tuple(boxes), body.midline, tuple(run.warnings))
 
     def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> tuple[list[Box], Found | None]:
         """Return the boxes to refine and what the locator found, None where the whole body is refined."""

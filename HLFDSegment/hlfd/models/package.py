@@ -6,6 +6,7 @@
      "demonstration": true, "licence": "CC-BY-NC-SA-4.0", "notice": "Demonstration, not for clinical use. ...",
      "labels": [Label.to_dict(), ...],                 # of the final label map
      "locator": NETWORK, "refiner": NETWORK, "teacher": NETWORK or null,
+     "undistilled": NETWORK or null,                  # the refiner trained without distillation, for the viewer
      "region": {"organs": ["kidney"], "margin_mm": 16.0, ...},   # how regions are made from the locator's classes
      "provenance": {...}, "metrics": {...},
      "sha256": {"file name": "hex", ...}}              # of every other file in the folder
@@ -70,6 +71,7 @@ class ModelPackage:
     teacher: NetworkEntry | None
     region: dict[str, Any]
     metadata: dict[str, Any]
+    undistilled: NetworkEntry | None = None
 
 
 def file_sha256(path: Path) -> str:
@@ -130,7 +132,8 @@ def load_package(folder: Path, verify: bool = True) -> ModelPackage:
         refiner = _network(folder, data["refiner"])
         if refiner is None:
             raise ModelError("model.json names no refiner network.", "Import the package again.")
-        entries = (_network(folder, data.get("locator")), refiner, _network(folder, data.get("teacher")))
+        others = (_network(folder, data.get(role)) for role in ("locator", "teacher", "undistilled"))
+        entries = (refiner, *others)
         for entry in entries:
             for path in (entry.weights, entry.openvino) if entry else ():
                 if path is not None and path.name not in data["sha256"]:
@@ -144,11 +147,12 @@ def load_package(folder: Path, verify: bool = True) -> ModelPackage:
             licence=str(data["licence"]),
             notice=str(data["notice"]),
             labels=tuple(Label.from_dict(label) for label in data["labels"]),
-            locator=entries[0],
+            locator=entries[1],
             refiner=refiner,
             teacher=entries[2],
             region=dict(data["region"]),
             metadata=data,
+            undistilled=entries[3],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(

@@ -60,13 +60,14 @@ def write_package(
     refiner: TrainedNetwork,
     locator: TrainedNetwork | None = None,
     teacher: TrainedNetwork | None = None,
+    undistilled: TrainedNetwork | None = None,
 ) -> ModelPackage:
     """Write ``root/<name>/<version>/`` in one step, replacing an older one, and return the verified package.
 
     Batch norm is folded, weights are stored in half precision, the model card is made from ``facts``. Raises
     ``ModelError`` for networks that do not fit their description and ``OutputError`` when it cannot be written.
     """
-    networks = {"locator": locator, "refiner": refiner, "teacher": teacher}
+    networks = {"locator": locator, "refiner": refiner, "teacher": teacher, "undistilled": undistilled}
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".write-", dir=root) as scratch:
