@@ -168,7 +168,7 @@ def test_all_files_are_written_and_agree(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("profile", "entries", "seeds"), [("quick", 18, 3), ("full", 27, 5), ("weights", 35, 1)])
+@pytest.mark.parametrize(("profile", "entries", "seeds"), [("quick", 20, 3), ("full", 29, 5), ("weights", 35, 1)])
 def test_every_profile_names_every_method(profile, entries, seeds):
     settings = read_compare(PROJECT / "configs" / "compare" / f"{profile}.yaml")
     listed = [entry for method in settings.methods.values() for entry in method["methods"]]
