@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlfd.checkpoint import load_state, load_weights, read_metadata, save_state, save_weights, write_atomically
+from hlfd.checkpoint import load_state, load_weights, read_metadata, save_state, save_weights
 from hlfd.errors import DiskFullError, ModelError, OutputError
+from hlfd.files import write_atomically
 from hlfd.networks import build_network
 
 

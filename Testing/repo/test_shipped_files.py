@@ -28,15 +28,21 @@ def test_every_yaml_file_loads(path):
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "configs").glob("*/*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_is_a_valid_one(path):
+def test_every_recipe_and_comparison_is_a_valid_one(path):
     pytest.importorskip("torch")
+    from hlfd.compare.settings import read_compare
+    from hlfd.training.dataset_recipe import is_dataset_recipe, read_dataset_recipe
     from hlfd.training.recipe import read_recipe
+    from hlfd.training.slice_recipe import is_slice_recipe, read_slice_recipe
 
-    if "networks" not in yaml.safe_load(path.read_text(encoding="utf-8")):
-        pytest.skip("not a recipe of a package")
-    recipe = read_recipe(path)
-    assert "refiner" in recipe.networks
-    assert "not for clinical use" in recipe.notice.lower()
+    if path.parent.name == "compare":
+        assert "none" in read_compare(path).methods
+    elif is_slice_recipe(path):
+        assert read_slice_recipe(path).students
+    else:
+        recipe = (read_dataset_recipe if is_dataset_recipe(path) else read_recipe)(path)
+        assert "refiner" in recipe.networks
+        assert "not for clinical use" in recipe.notice.lower()
 
 
 @pytest.mark.parametrize("folder", packages, ids=lambda folder: f"{folder.parent.name}-{folder.name}")

@@ -13,11 +13,11 @@ from typing import Any
 from hlfd.cli.cases import Case, Job
 from hlfd.cli.console import Console
 from hlfd.cli.failures import internal_error
-from hlfd.cli.files import write_text
 from hlfd.cli.plain import plain
 from hlfd.cli.shared_rows import SharedRows
 from hlfd.cli.single import CaseRunner, make_folder
 from hlfd.errors import CancelledError, HlfdError, InputError, OutputError
+from hlfd.files import write_text
 from hlfd.ranks import Ranks, current_ranks
 from hlfd.words import duration
 

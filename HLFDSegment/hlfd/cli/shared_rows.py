@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hlfd.cli.files import write_text
 from hlfd.cli.plain import plain
 from hlfd.cli.single import make_folder
 from hlfd.errors import HlfdError, OutputError
+from hlfd.files import write_text
 from hlfd.ranks import Ranks
 
 T = TypeVar("T")

@@ -110,9 +110,9 @@ def with_steps(config: Path, folder: Path, steps: int) -> Path:
         raise UsageError(f"--steps is {steps}; at least 1 was expected.")
     import yaml
 
-    from hlfd.cli.files import write_text
     from hlfd.cli.single import make_folder
     from hlfd.config import read_yaml
+    from hlfd.files import write_text
 
     data = read_yaml(config)
     for network in data["networks"].values():

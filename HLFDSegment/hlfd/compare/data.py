@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlfd.checkpoint import write_atomically
 from hlfd.compare.settings import CompareSettings, PartSettings
 from hlfd.data.phantom_source import PhantomSource, class_lookup
 from hlfd.data.pool import PoolEntry, build_pool, open_pool
 from hlfd.errors import ConfigError, InputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Stage, ignore
+from hlfd.files import write_atomically
 from hlfd.networks import build_network
 from hlfd.phantom import AcquisitionSettings, render
 from hlfd.preprocess.frame import AIR_HU

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hlfd.checkpoint import write_atomically
 from hlfd.compare.page import make_page
 from hlfd.compare.results import collect
 from hlfd.compare.settings import CompareSettings
 from hlfd.compare.table import comma_separated, markdown
 from hlfd.compare.unit import write_json
+from hlfd.files import write_atomically
 
 
 def write_results(settings: CompareSettings, record: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import torch
 import yaml
 
 import hlfd
-from hlfd.checkpoint import write_atomically
 from hlfd.compare.data import prepare_data
 from hlfd.compare.report import write_results
 from hlfd.compare.results import TEACHER_SCORES
@@ -28,6 +27,7 @@ from hlfd.config import look_up, read_yaml
 from hlfd.distillation.teacher import probe_channels, tap_paths
 from hlfd.errors import ConfigError, OutputError
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
+from hlfd.files import write_atomically
 
 CONFIG = "compare.yaml"
 _POLL_S = 0.5

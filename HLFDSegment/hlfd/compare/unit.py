@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hlfd.checkpoint import write_atomically
 from hlfd.cli.signals import cancel_on_signals
 from hlfd.compare.data import (
     StoredPatches,
@@ -35,6 +34,7 @@ from hlfd.compare.settings import METRICS, CompareSettings, distill_settings, re
 from hlfd.distillation import Distillation, TeacherSpec, build_objective
 from hlfd.errors import CancelledError, HlfdError, InputError
 from hlfd.events import CancelToken, Event, Metric, Progress
+from hlfd.files import write_atomically
 from hlfd.losses import dice_ce_loss, focal_dice_loss
 from hlfd.metrics.overlap import Counts, dice
 from hlfd.networks import SegmentationNetwork, build_network

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from hlfd.checkpoint import write_atomically
 from hlfd.data.layouts import Case
 from hlfd.errors import ConfigError, EmptyInputError, InputError
 from hlfd.events import OnEvent, ignore
+from hlfd.files import write_atomically
 from hlfd.io.read import read_label_map, read_volume
 from hlfd.preprocess.intensity import window_channels
 from hlfd.preprocess.orientation import canonical

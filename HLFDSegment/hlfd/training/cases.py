@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlfd.checkpoint import write_atomically
 from hlfd.data.layouts import Case
 from hlfd.errors import EmptyInputError, GeometryError, InputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.files import write_atomically
 from hlfd.io.hounsfield import count_labels
 from hlfd.io.read import read_label_map, read_volume
 from hlfd.preprocess.frame import make_frame, sitk_image

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hlfd.checkpoint import write_atomically
 from hlfd.data.layouts import LAYOUTS, Case, find_cases
 from hlfd.errors import ConfigError, EmptyInputError, InputError, MissingInputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
+from hlfd.files import write_atomically
 from hlfd.training.cases import CachedCase, cache_at_spacings, open_case
 from hlfd.training.dataset_recipe import DataSet, DatasetRecipe
 

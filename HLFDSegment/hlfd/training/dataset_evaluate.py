@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from hlfd.checkpoint import write_atomically
 from hlfd.config import SegmentSettings
 from hlfd.data.layouts import Case
 from hlfd.errors import EmptyInputError, ModelError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.files import write_atomically
 from hlfd.inference.roles import class_labels
 from hlfd.inference.segmenter import Segmenter
 from hlfd.io import read_label_map, read_volume

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hlfd.checkpoint import load_weights, save_weights, write_atomically
+from hlfd.checkpoint import load_weights, save_weights
 from hlfd.config import write_yaml
 from hlfd.errors import CancelledError, ConfigError, HlfdError, InputError, ModelError
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
+from hlfd.files import write_atomically
 from hlfd.networks.base import SegmentationNetwork
 from hlfd.training.distributed import World, join
 from hlfd.training.ema import Ema

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hlfd.checkpoint import output_error, write_atomically
 from hlfd.events import Metric, OnEvent, Warn
+from hlfd.files import output_error, write_atomically
 
 
 class RunLog:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from hlfd.checkpoint import write_atomically
 from hlfd.config import look_up
 from hlfd.data.phantom_source import PatchSettings, PhantomSource
 from hlfd.data.pool import PoolEntry, PoolSettings, build_pool
 from hlfd.distillation import TeacherSpec, build_objective
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
+from hlfd.files import write_atomically
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hlfd.checkpoint import load_weights, write_atomically
+from hlfd.checkpoint import load_weights
 from hlfd.config import look_up
 from hlfd.data.layouts import Case
 from hlfd.data.slices import SliceCase, SliceSource, keep_slices, open_slices
 from hlfd.distillation.build import build_objective
 from hlfd.errors import ConfigError, InputError, UsageError
 from hlfd.events import CancelToken, Event, OnEvent, ProgressClock, Stage, Warn, ignore
+from hlfd.files import write_atomically
 from hlfd.networks import SegmentationNetwork, build_network
 from hlfd.training.dataset_cases import Split, list_cases, split_cases
 from hlfd.training.distributed import on_main

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlfd.checkpoint import write_atomically
 from hlfd.config import look_up
 from hlfd.distillation.teacher import OnlineTeacher
 from hlfd.errors import ConfigError, ModelError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
+from hlfd.files import write_atomically
 from hlfd.models.package import file_sha256
 from hlfd.preprocess.intensity import window_channels
 from hlfd.training.cases import CachedCase
