@@ -20,7 +20,8 @@ def make_package(tmp_path):
         folder = tmp_path / "made" / name
         shutil.copytree(find_folder("kidney"), folder)
         data = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        (folder / "model.json").write_text(json.dumps({**data, "name": name, "version": "1.0.0", **facts}), encoding="utf-8")
+        facts = {**data, "name": name, "version": "1.0.0", **facts}
+        (folder / "model.json").write_text(json.dumps(facts), encoding="utf-8")
         archive = folder.with_suffix(".zip")
         with zipfile.ZipFile(archive, "w") as out:
             for path in folder.iterdir():
