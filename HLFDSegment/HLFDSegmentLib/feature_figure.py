@@ -23,7 +23,7 @@ DEFAULT_SIZE = 600
 _STRIP = 0.22  # width of the legend, of a panel's
 _GAP = 4
 _KIND_WORDS = {
-    "attention": "attention, mean |x|^4",
+    "attention": "attention",
     "channel": "channel",
     "pca": "first three principal components",
     "evidence": "evidence for tumor (Grad-CAM)",
@@ -135,7 +135,7 @@ def _legend(logic: FeatureLogic, shown: Map, size: int) -> NDArray[np.uint8]:
 
 def _heading(text: str, width: int, size: int) -> vtk.vtkTextActor:
     actor = vtk.vtkTextActor()
-    actor.SetInput(text.replace(" - ", " -\n").replace(" / ", " /\n").replace(" ", "\n", 1) if len(text) > 12 else text)
+    actor.SetInput(text.replace(" ", "\n", 1))
     style = actor.GetTextProperty()
     style.SetFontFamilyToArial()
     style.SetFontSize(max(10, round(size / 42)))

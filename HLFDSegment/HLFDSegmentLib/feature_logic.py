@@ -15,6 +15,7 @@ logic.close()                         # on exit and module reload
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -37,6 +38,7 @@ from HLFDSegmentLib.worker_engine import WorkerEngine
 
 _REMOVED = "The input volume was removed from the scene; nothing was added."
 _POLL_SECONDS = 0.02
+_FIRST = ("d2", "d3", "d4")  # the finest stage of the decoder is the easiest to read
 DEFAULT_OPACITY = 0.6
 
 
@@ -68,7 +70,14 @@ class FeatureLogic:
         self._job: Job | None = None
         self._kept: Job | None = None
         self._reason = ""
-        self._observer = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._on_close)
+        me = weakref.ref(self)  # a scene may outlive a logic that nobody closed
+
+        def closing(caller: Any, event: str) -> None:
+            logic = me()
+            if logic is not None:
+                logic._on_close()
+
+        self._observer = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, closing)
 
     @property
     def running(self) -> bool:
@@ -147,7 +156,7 @@ class FeatureLogic:
         self.layout.follow_crosshair(self.moved.emit)
         for node in self._numbers.fill(maps):
             self._nodes.keep_together(node)
-        pair = "d2" if "d2" in maps.pairs else maps.pairs[-1]
+        pair = next((name for name in _FIRST if name in maps.pairs), maps.pairs[-1])
         self.show(self.selection if self._still_there(maps) else Selection(pair))
         for role in maps.roles:
             self._nodes.add_legend(role, self.layout.slice_node(role).GetID())
@@ -247,7 +256,7 @@ class FeatureLogic:
             self._kept.release()
             self._kept = None
 
-    def _on_close(self, caller: Any, event: str) -> None:
+    def _on_close(self) -> None:
         self.cancel("The scene was closed; nothing was added.")
         self.leave()
         self.selection = self.volume_node = None

@@ -20,6 +20,7 @@ from HLFDSegmentLib.worker_engine import WorkerEngine
 from HLFDSegmentUI.batch_section import BatchSection
 from HLFDSegmentUI.device_section import DeviceSection
 from HLFDSegmentUI.dialogs import confirmed, errors_shown, show_error
+from HLFDSegmentUI.feature_panel import FeatureSection
 from HLFDSegmentUI.log_section import LogSection
 from HLFDSegmentUI.model_section import ModelSection
 from HLFDSegmentUI.parameters import Connection, SegmentParameters
@@ -55,6 +56,7 @@ class SegmentPanel:
         self.device = DeviceSection(ui, self._on_device)
         self.setup = SetupSection(ui, requirements_file, self.probe)
         self.batch = BatchSection(ui, lambda: self.engine.jobs, self._settings, self)
+        self.features = FeatureSection(ui, self.engine, self._settings, self)
         ui.runButton.connect("clicked(bool)", self._on_run)
         ui.cancelButton.connect("clicked(bool)", self._on_cancel)
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.results.show)
@@ -63,6 +65,7 @@ class SegmentPanel:
         """Stop all work and end the worker; called on module reload and exit."""
         self._timer.stop()
         self.disconnect_parameters()
+        self.features.close()
         self.logic.close()
 
     def connect_parameters(self, node: Any) -> None:
@@ -150,9 +153,11 @@ class SegmentPanel:
         self.logic.poll()
         self.engine.jobs.poll()
         self.batch.poll()
+        self.features.poll()
         self.results.export.poll()
         self._look_at_probes()
         idle = self.logic.state is State.IDLE and not self.batch.running and not self.results.export.running
+        idle = idle and not self.features.running
         if idle and not self._probes:
             self._timer.stop()
 

@@ -326,6 +326,7 @@ class TestTheJob:
         answer, _ = look(alone, patient[0], tmp_path / "job", {"teacher": str(package.folder), "pairs": ["e1"]})
         assert answer["networks"][0]["role"] == "teacher"
         assert answer["networks"][0]["title"].startswith("package viewed/")
+        assert answer["pairs"][0]["layers"]["teacher"]["evidence"]  # its own layers have gradients
 
     def test_progress_ends_at_the_whole(self, package, patient, tmp_path):
         events = []

@@ -70,6 +70,13 @@ class FittedTeacher(SegmentationNetwork):
         self.requires_grad_(False)
         self.eval()
 
+    @property
+    def own_taps(self) -> dict[str, str] | None:
+        """Paths of the teacher's own layers, with gradients; None where its axes are not the student's."""
+        if not self._axes.unchanged:
+            return None
+        return {name: f"network.{path}" for name, path in self._paths.items()}
+
     def train(self, mode: bool = True) -> FittedTeacher:
         """Stay in eval mode, whatever the network around it does."""
         super().train(False)

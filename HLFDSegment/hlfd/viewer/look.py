@@ -24,7 +24,7 @@ from hlfd.viewer.request import FeatureRequest, Pair, default_pairs
 from hlfd.volume import Volume
 
 Save = Callable[[str, NDArray], None]
-_HIGH = 0.995
+_HIGH = 0.98
 _SAMPLE = 1_000_000
 
 
@@ -213,6 +213,6 @@ def _focus(masks: Mapping[str, Tensor], affine: NDArray[np.float64]) -> list[flo
 
 
 def _high(values: Tensor) -> float:
-    """Return the value that 0.5 % of the voxels exceed: the end of the colour scale."""
+    """Return the value that 2 % of the voxels exceed: the end of the colour scale."""
     flat = values.flatten()
     return float(torch.quantile(flat[:: max(1, len(flat) // _SAMPLE)].float(), _HIGH))

@@ -15,7 +15,7 @@ from hlfd.inference.roles import class_labels, is_lesion
 from hlfd.models.build import load_network
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.networks import SegmentationNetwork
-from hlfd.teachers import Teacher, fit_teacher, load_teacher
+from hlfd.teachers import FittedTeacher, Teacher, fit_teacher, load_teacher
 from hlfd.teachers.inputs import ChannelInput
 
 
@@ -36,11 +36,8 @@ class Viewed:
     role: str
     title: str
     network: SegmentationNetwork
-
-    @property
-    def taps(self) -> dict[str, str]:
-        """Tap name to module path."""
-        return self.network.taps
+    taps: dict[str, str]
+    """Tap name to module path in ``network``."""
 
     def look(self, image: Tensor, taps: tuple[str, ...], tumor: int | None) -> Seen:
         """Run the network on ``image`` (1, channels, k, j, i) and keep the features of ``taps``.
@@ -82,7 +79,18 @@ def load_networks(package: ModelPackage, teacher: Any = None, device: str = "cpu
     loaded["student"] = student.network, load_network(student)
     if package.undistilled is not None:
         loaded["undistilled"] = package.undistilled.network, _fitted(package.undistilled, student)
-    return tuple(Viewed(role, title, _frozen(network, device)) for role, (title, network) in loaded.items())
+    return tuple(
+        Viewed(role, title, _frozen(network, device), _taps(network)) for role, (title, network) in loaded.items()
+    )
+
+
+def _taps(network: SegmentationNetwork) -> dict[str, str]:
+    """Return the taps; those of a fitted teacher inside of it where it has the student's axes.
+
+    What a fitted teacher passes on are views, on which its logits do not depend: they have no gradient.
+    """
+    paths = network.own_taps if isinstance(network, FittedTeacher) else None
+    return dict(network.taps) if paths is None else {**paths, "out": network.taps["out"]}
 
 
 def _frozen(network: SegmentationNetwork, device: str) -> SegmentationNetwork:

@@ -13,7 +13,7 @@ from standin.pythonqt import pythonqt
 
 WIDGETS = (
     *("QWidget", "QLabel", "QPushButton", "QCheckBox", "QComboBox", "QProgressBar", "QPlainTextEdit", "QTableWidget"),
-    *("QDoubleSpinBox", "QMessageBox", "QDialog"),
+    *("QDoubleSpinBox", "QLineEdit", "QMessageBox", "QDialog"),
 )
 PLAIN = ("QVBoxLayout", "QHBoxLayout", "QFormLayout", "QTableWidgetItem", "QHeaderView", "QApplication")
 

@@ -24,6 +24,7 @@ QT = {
     "QPlainTextEdit": "Modules/Scripted/DICOMPatcher/DICOMPatcher.py",
     "QTableWidget": _DICOM,
     "QDoubleSpinBox": _CONNECTORS,
+    "QLineEdit": _CONNECTORS,
     "QMessageBox": f"{_PY}/util.py",
     "QDialog": f"{_PY}/util.py",
     "QVBoxLayout": _MODULE,
