@@ -214,5 +214,5 @@ def test_training_afresh_forgets_networks_but_keeps_the_anatomies(tmp_path):
     for name in ("pool", "locator", "refiner"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    _forget(tmp_path, ["refiner"])
+    _forget([tmp_path / "refiner"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["locator", "pool"]
