@@ -1,0 +1,1 @@
+"""MRML logic of HLFD Train: no qt, no globals; the scene is passed in."""
