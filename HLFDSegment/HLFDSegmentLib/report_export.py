@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 from pathlib import Path
@@ -121,4 +122,5 @@ class ReportExport:
         except HlfdError as error:
             self._ends.put(error)
         except Exception as error:  # the button must come back, whatever happened
+            logging.getLogger(__name__).exception("The report failed")
             self._ends.put(OutputError(f"The report failed: {type(error).__name__}: {error}.", "See the log."))

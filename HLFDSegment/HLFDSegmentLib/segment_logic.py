@@ -183,7 +183,7 @@ class SegmentLogic:
             self._end()
             self.cancelled.emit(error.message)
             raise
-        except Exception as error:
+        except Exception as error:  # engines and VTK raise anything, and every start ends with a signal
             self._end()
             known = _known(error)
             self.failed.emit(known)
@@ -265,7 +265,7 @@ class SegmentLogic:
         if isinstance(outcome, _Made):
             try:
                 segmented = self._apply(run, outcome)
-            except Exception as error:
+            except Exception as error:  # VTK and slots raise anything, and every start ends with a signal
                 self.failed.emit(_known(error))
                 return
             self.finished.emit(segmented)
@@ -287,7 +287,7 @@ class SegmentLogic:
             if target is None:
                 made.append(node)
             tables = self._add_tables(run, node, found.result, made) if run.outputs.tables else (None, None)
-        except Exception:
+        except Exception:  # whatever it was: a run that fails leaves no new node
             remove_nodes(self._scene, *made)
             raise
         structures, lesions = tables
@@ -314,7 +314,7 @@ class SegmentLogic:
 def _work(run: _Run, report: Callable[[object], None]) -> None:
     try:
         report(run.make(report))
-    except BaseException as error:
+    except BaseException as error:  # the thread ends here; poll() tells it in the owner's thread
         report(error)
 
 

@@ -63,7 +63,7 @@ def segmentation_from_label_map(
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         place_beside(scene, node, volume_node)
         _fill(node, filling)
-    except Exception:
+    except Exception:  # of the engine, of VTK or of numpy: no node stays half filled in the scene
         remove_nodes(scene, node)
         raise
     return node

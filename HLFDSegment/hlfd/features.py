@@ -52,7 +52,7 @@ class FeatureTap:
         try:
             for name, (module, path) in self._sources.items():
                 self._handles.append(module.register_forward_hook(self._hook(name, path)))
-        except BaseException:
+        except BaseException:  # no hook stays when another cannot be placed
             self._remove()
             raise
         return self.features

@@ -80,7 +80,7 @@ def _run_cases(
                     raise
             except HlfdError:
                 raise
-            except Exception as error:
+            except Exception as error:  # a fault of the program in one case does not stop the others
                 add(_failed(case.name, case.source, internal_error(error), console))
     finally:
         console.case("")

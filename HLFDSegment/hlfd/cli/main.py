@@ -88,7 +88,7 @@ def run(arguments: list[str], out: TextIO | None = None, err: TextIO | None = No
         return USER_ERROR
     except BrokenPipeError:
         return DONE
-    except Exception as error:
+    except Exception as error:  # a fault of the program: a sentence for the user, the traceback in a log file
         if debug:
             raise
         from hlfd.cli.failures import internal_error
