@@ -84,6 +84,12 @@ class GeometryError(InputError):
     code = "bad_geometry"
 
 
+class DuplicateCaseError(InputError):
+    """An image that is a case of the project already."""
+
+    code = "duplicate_case"
+
+
 class ModelError(HlfdError):
     """A model package that is missing, incomplete, corrupt or not compatible."""
 
@@ -112,6 +118,12 @@ class OutOfMemoryError(HlfdError):
     """The machine has too little memory left for the work."""
 
     code = "out_of_memory"
+
+
+class BusyError(HlfdError):
+    """Only one such work runs at a time, and one is running."""
+
+    code = "busy"
 
 
 class WorkerDiedError(HlfdError):

@@ -1,0 +1,87 @@
+"""The table of a result: a row per held-out case and structure, before and after, the means first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import slicer
+import vtk
+
+from HLFDSegmentLib.nodes import remove_nodes
+
+NUMBERS = {
+    "dice": "Dice",
+    "surface": "Surface Dice 1 mm",
+    "volume_error": "Volume error [ml]",
+}
+MEAN = "all (mean)"
+_IN_SUMMARY = {"dice": "dice", "surface": "nsd_1mm", "volume_error": "volume_error_ml"}
+
+
+class ResultTable:
+    """One table node in ``scene``, used again for the next result."""
+
+    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
+        self._scene = scene
+        self._node: slicer.vtkMRMLTableNode | None = None
+
+    def fill(self, result: Mapping[str, Any]) -> slicer.vtkMRMLTableNode:
+        """Write the numbers of a result and return the node."""
+        node = self._node
+        if node is None or node.GetScene() is not self._scene:
+            node = self._scene.AddNewNodeByClass("vtkMRMLTableNode", "Before and after")
+            self._node = node
+        rows = table_rows(result)
+        was_modifying = node.StartModify()
+        try:
+            node.RemoveAllColumns()
+            for title in rows[0] if rows else ("Case", "Structure"):
+                node.AddColumn(_column(title, [row[title] for row in rows]))
+            node.SetName(f"Before and after {result.get('name', '')} {result.get('version', '')}".strip())
+            node.SetLocked(True)
+        finally:
+            node.EndModify(was_modifying)
+        return node
+
+    def remove(self) -> None:
+        """Take the node out of the scene."""
+        remove_nodes(self._scene, self._node)
+        self._node = None
+
+
+def table_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows that are shown: title to text or number; a structure that is in neither map has NaN."""
+    rows = []
+    for label, sides in result["summary"].items():
+        values = {
+            (name, side): sides[side].get(key) for name, key in _IN_SUMMARY.items() for side in ("before", "after")
+        }
+        rows.append({"Case": MEAN, "Structure": _plain(label), **_numbers(values)})
+    for row in result["rows"]:
+        values = {
+            (name, side): row[f"{name}_{side}_ml" if name == "volume_error" else f"{name}_{side}"]
+            for name in NUMBERS
+            for side in ("before", "after")
+        }
+        rows.append({"Case": row["case"], "Structure": _plain(row["label"]), **_numbers(values)})
+    return rows
+
+
+def _numbers(values: Mapping[tuple[str, str], float | None]) -> dict[str, float]:
+    found = {}
+    for (name, side), value in values.items():
+        found[f"{NUMBERS[name]} {side}"] = float("nan") if value is None else round(float(value), 3)
+    return found
+
+
+def _plain(label: str) -> str:
+    return label.replace("_", " ").capitalize()
+
+
+def _column(title: str, values: list[Any]) -> vtk.vtkAbstractArray:
+    array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
+    array.SetName(title)
+    for value in values:
+        array.InsertNextValue(value)
+    return array
