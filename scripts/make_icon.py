@@ -1,4 +1,4 @@
-"""Draws the icon of the extension and of the module: two kidneys in a CT slice, one with a tumor.
+"""Draws the icons of the extension and its modules: two kidneys in a CT slice, one with a tumor; a curve for training.
 
 Usage: python scripts/make_icon.py
 """
@@ -12,12 +12,17 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {ROOT / "Resources" / "HLFD.png": 256, ROOT / "HLFDSegment/Resources/Icons/HLFDSegment.png": 128}
+TARGETS = {
+    ROOT / "Resources" / "HLFD.png": (256, False),
+    ROOT / "HLFDSegment/Resources/Icons/HLFDSegment.png": (128, False),
+    ROOT / "HLFDTrain/Resources/Icons/HLFDTrain.png": (128, True),
+}
+CURVE = ((-0.80, 0.80), (-0.42, 0.42), (-0.05, 0.56), (0.74, 0.14))  # rising Dice
 OVERSAMPLING = 4
 
 
-def draw(size: int) -> NDArray[np.uint8]:
-    """Return the icon as (size, size, 4) RGBA with smooth edges."""
+def draw(size: int, training: bool = False) -> NDArray[np.uint8]:
+    """Return the icon as (size, size, 4) RGBA with smooth edges; ``training`` adds the curve."""
     n = size * OVERSAMPLING
     y, x = (np.mgrid[0:n, 0:n] + 0.5) / n * 2 - 1  # -1..1, y downwards
     image = np.zeros((n, n, 4))
@@ -43,6 +48,11 @@ def draw(size: int) -> NDArray[np.uint8]:
     tumor = ellipse(0.58, -0.22, 0.22, 0.22)
     paint(tumor < 1, (230, 60, 60))
     paint(ellipse(0.52, -0.29, 0.07, 0.06) < 1, (255, 150, 140))
+    if training:
+        for width, color in ((0.12, (25, 28, 34)), (0.07, (120, 225, 110))):
+            for start, end in zip(CURVE, CURVE[1:]):
+                paint(_near(x, y, start, end) < width, color)
+            paint(ellipse(*CURVE[-1], 0.09 + width, 0.09 + width) < 1, color)
     premultiplied = image[..., :3] * image[..., 3:] / 255
     blocks = np.concatenate([premultiplied, image[..., 3:]], axis=2).reshape(size, OVERSAMPLING, size, OVERSAMPLING, 4)
     small = blocks.mean(axis=(1, 3))
@@ -50,11 +60,21 @@ def draw(size: int) -> NDArray[np.uint8]:
     return np.clip(np.round(small), 0, 255).astype(np.uint8)
 
 
+def _near(
+    x: NDArray[np.float64], y: NDArray[np.float64], start: tuple[float, float], end: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Return the distance of each pixel from the line between two points."""
+    along = np.subtract(end, start)
+    share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / (along @ along)
+    share = np.clip(share, 0, 1)
+    return np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])
+
+
 def main() -> None:
     """Write the icons."""
-    for path, size in TARGETS.items():
+    for path, (size, training) in TARGETS.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(sitk.GetImageFromArray(draw(size), isVector=True), str(path), useCompression=True)
+        sitk.WriteImage(sitk.GetImageFromArray(draw(size, training), isVector=True), str(path), useCompression=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the lists of packaged files in HLFDSegment/CMakeLists.txt from what is on disk.
+"""Writes the lists of packaged files in the CMakeLists.txt of the modules from what is on disk.
 
 A file that is not listed is silently left out of the extension. Usage: python scripts/update_cmake_lists.py [--check]
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ("HLFDSegment",)
+MODULES = ("HLFDSegment", "HLFDTrain")
 SKIPPED_NAMES = {"CMakeLists.txt"}
 
 

@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import slicer
-from slicer.i18n import tr as _
 
 from hlfd.errors import HlfdError
+
+_TITLE = "HLFD"
 
 
 def show_error(error: HlfdError) -> None:
     """Show what is wrong and what to do next."""
     text = f"{error.message}\n\n{error.remedy}" if error.remedy else error.message
-    slicer.util.errorDisplay(text, windowTitle=_("HLFD Segment"))
+    slicer.util.errorDisplay(text, windowTitle=_TITLE)
 
 
 def confirmed(question: str) -> bool:
     """Return whether the person agrees."""
-    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("HLFD Segment")))
+    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_TITLE))
 
 
 @contextmanager

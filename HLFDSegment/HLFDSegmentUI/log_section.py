@@ -24,7 +24,7 @@ class LogSection:
 
     def add(self, text: str) -> None:
         """Write a line, also to Slicer's own log."""
-        logging.info("HLFD Segment: %s", text)
+        logging.info("HLFD: %s", text)
         self._ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def _on_copy(self, checked: bool = False) -> None:

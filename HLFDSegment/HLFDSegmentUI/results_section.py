@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from hlfd.errors import UsageError
 from HLFDSegmentLib.display import jump_to, set_opacity, show_surfaces
 from HLFDSegmentLib.lesion_rows import HEADERS, Row, lesion_rows, structure_rows
 from HLFDSegmentLib.report_export import ReportExport, export_csv, stored_result, volume_of
@@ -40,6 +41,7 @@ class ResultsSection:
         ui.opacitySlider.connect("valueChanged(double)", self._on_opacity)
         ui.surfacesBox.connect("toggled(bool)", self._on_surfaces)
         ui.editorButton.connect("clicked(bool)", self._on_editor)
+        ui.trainingCaseButton.connect("clicked(bool)", self._on_training_case)
         ui.reportButton.connect("clicked(bool)", self._on_export_report)
         ui.csvButton.connect("clicked(bool)", self._on_export_csv)
         self.show(None)
@@ -53,7 +55,7 @@ class ResultsSection:
         self._fill()
         self._ui.summaryLabel.text = self._summary(len(lesions), bool(structures))
         has_result = segmentation_node is not None and bool(stored_result(segmentation_node))
-        self._ui.editorButton.enabled = segmentation_node is not None
+        self._ui.editorButton.enabled = self._ui.trainingCaseButton.enabled = segmentation_node is not None
         self._ui.reportButton.enabled = self._ui.csvButton.enabled = has_result
         if segmentation_node is not None:
             set_opacity(segmentation_node, self._ui.opacitySlider.value)
@@ -96,6 +98,14 @@ class ResultsSection:
             editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
             editor.setSegmentationNode(self._node)
             editor.setSourceVolumeNode(volume_of(self._node))
+
+    def _on_training_case(self, checked: bool = False) -> None:
+        with errors_shown(_("The module HLFD Train could not be opened.")):
+            if not hasattr(slicer.modules, "hlfdtrain"):
+                raise UsageError(_("The module HLFD Train is not loaded."), _("Install the whole extension HLFD."))
+            slicer.util.selectModule("HLFDTrain")
+            panel = slicer.modules.hlfdtrain.widgetRepresentation().self().panel
+            panel.offer(volume_of(self._node), self._node)
 
     def _on_export_csv(self, checked: bool = False) -> None:
         name = f"{self._node.GetName()}.csv"

@@ -99,6 +99,11 @@ class SegmentPanel:
         """Note that work ended."""
         self.say(text)
 
+    def use_model(self, key: str) -> None:
+        """Segment with the model ``name/version`` from now on; it may have been installed a moment ago."""
+        self.model.refresh()
+        self.model.select(key)
+
     def probe(self) -> None:
         """Ask the worker what this machine has to compute with; it is then warm for the first click."""
         if self.setup.missing:

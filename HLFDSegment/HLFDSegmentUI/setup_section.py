@@ -15,17 +15,20 @@ from hlfd.inference.backends import nvidia_present
 from HLFDSegmentLib.requirements import Requirement, missing, requirements
 from HLFDSegmentUI.dialogs import confirmed, errors_shown
 
-_REQUESTER = "HLFD Segment"
+_REQUESTER = "HLFD"
 _TORCH_VERSION = ">=2.4"
 
 
 class SetupSection:
-    """Lists the packages; ``on_installed`` hears when some were installed."""
+    """Lists the packages; ``on_installed`` hears when some were installed. What trains cannot do without PyTorch."""
 
-    def __init__(self, ui: Any, requirements_file: Path, on_installed: Callable[[], None]) -> None:
+    def __init__(
+        self, ui: Any, requirements_file: Path, on_installed: Callable[[], None], torch_needed: bool = False
+    ) -> None:
         self._ui = ui
         self._file = requirements_file
         self._on_installed = on_installed
+        self._torch_needed = torch_needed
         ui.installButton.connect("clicked(bool)", self._on_install)
         ui.torchButton.connect("clicked(bool)", self._on_torch)
         self._ui.setupHint.visible = False
@@ -33,26 +36,42 @@ class SetupSection:
 
     @property
     def missing(self) -> list[Requirement]:
-        """What must be installed before the first run; PyTorch, which has its own button, is not among it."""
-        return [one for one in missing(requirements(self._file, gpu=False)) if one.module != "torch"]
+        """What pip must install before the first run; PyTorch, which has its own button, is not among it."""
+        return [one for one in self.needed if one.module != "torch"]
+
+    @property
+    def needed(self) -> list[Requirement]:
+        """All that must be installed before the first run, PyTorch only where it is needed."""
+        return missing(requirements(self._file, gpu=self._torch_needed))
 
     def refresh(self) -> None:
         """Show what is installed now; the section opens when something is missing."""
-        found = requirements(self._file, gpu=nvidia_present())
+        found = requirements(self._file, gpu=self._torch_needed or nvidia_present())
         self._ui.setupLabel.text = "<br>".join(_line(requirement) for requirement in found)
         self._ui.installButton.enabled = bool(self.missing)
         torch = next(one for one in found if one.module == "torch")
         self._ui.torchButton.visible = not torch.version
-        if self.missing:
+        if self.needed:
             self._ui.setupSection.collapsed = False
 
     def ensure(self) -> bool:
         """Install what is missing after asking; return whether everything needed is there now."""
-        if self.missing:
+        if self._torch_is_missing():
+            self._install_torch()
+        if self.missing and not self._torch_is_missing():
             self._install()
-        return not self.missing
+        return not self.needed
+
+    def _torch_is_missing(self) -> bool:
+        return any(one.module == "torch" for one in self.needed)
 
     def _on_install(self, checked: bool = False) -> None:
+        if self._torch_is_missing():
+            slicer.util.infoDisplay(
+                _("Install PyTorch first, with its button: pip would bring one that may not fit this machine."),
+                windowTitle=_REQUESTER,
+            )
+            return
         self._install()
 
     def _install(self) -> None:
@@ -63,6 +82,9 @@ class SetupSection:
             self._after_install()
 
     def _on_torch(self, checked: bool = False) -> None:
+        self._install_torch()
+
+    def _install_torch(self) -> None:
         with errors_shown(_("PyTorch could not be installed.")):
             try:
                 import PyTorchUtils
@@ -92,7 +114,7 @@ def _pip_install(specifiers: list[str]) -> bool:
     try:
         from slicer.packaging import pip_ensure  # Slicer 5.12: progress, log and an offer to restart
     except ImportError:
-        logging.info("HLFD Segment: installing %s", ", ".join(specifiers))
+        logging.info("HLFD: installing %s", ", ".join(specifiers))
         with slicer.util.WaitCursor():
             slicer.util.pip_install(specifiers)
         return True

@@ -21,6 +21,7 @@ FORBIDDEN = {
     "HLFDSegment/hlfd": "slicer vtk vtkmodules qt ctk trame trame_slicer HLFDSegmentLib HLFDSegmentUI hlfd_web",
     "HLFDSegment/HLFDSegmentLib": "qt ctk trame trame_slicer HLFDSegmentUI HLFDTrainLib HLFDTrainUI hlfd_web torch",
     "HLFDSegment/HLFDSegmentUI": "trame trame_slicer HLFDTrainLib HLFDTrainUI hlfd_web torch",
+    "HLFDTrain/HLFDTrainUI": "trame trame_slicer hlfd_web torch",
     "HLFDTrain/HLFDTrainLib": "qt ctk trame trame_slicer HLFDTrainUI HLFDSegmentUI hlfd_web torch",
     "WebApp/hlfd_web": "qt ctk HLFDSegmentUI HLFDTrainUI torch",
 }

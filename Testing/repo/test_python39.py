@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted((ROOT / "HLFDSegment").rglob("*.py"))
+SOURCES = sorted(path for module in ("HLFDSegment", "HLFDTrain") for path in (ROOT / module).rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -103,6 +103,8 @@ class Module(types.SimpleNamespace):
 def load_module(name: str, folder: Path, app: Any, manager: Any) -> Module:
     """Load ``folder/name.py`` as Slicer does at its start."""
     path = folder / f"{name}.py"
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # Base/QTCore/qSlicerCorePythonManager.cxx, appendPythonPath
     source = _import(name, path)
     module = Module(name=name, path=str(path), _widget=None)
     module.logic = getattr(source, name)(module)

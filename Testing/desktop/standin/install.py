@@ -22,6 +22,7 @@ SLICER_NAMES = (
     "qMRMLNodeComboBox",
     "qSlicerScriptedLoadableModuleWidget",
 )
+_STALE = ("HLFDSegmentUI", "HLFDTrainUI", "slicer.p")
 PYTHON_NAMES = ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule")
 OWN_FILES = {"i18n": "i18n", "parameterNodeWrapper": "parameter_node", "ScriptedLoadableModule": "scripted_module"}
 
@@ -150,6 +151,6 @@ def uninstall() -> None:
     for name in PYTHON_NAMES:
         if hasattr(slicer, name):
             delattr(slicer, name)
-    stale = [name for name in sys.modules if name in ("qt", "ctk") or name.startswith(("HLFDSegmentUI", "slicer.p"))]
+    stale = [name for name in sys.modules if name in ("qt", "ctk") or name.startswith(_STALE)]
     for name in [*stale, *(f"slicer.{name}" for name in PYTHON_NAMES)]:
         sys.modules.pop(name, None)

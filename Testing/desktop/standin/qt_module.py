@@ -13,7 +13,7 @@ from standin.pythonqt import pythonqt
 
 WIDGETS = (
     *("QWidget", "QLabel", "QPushButton", "QCheckBox", "QComboBox", "QProgressBar", "QPlainTextEdit", "QTableWidget"),
-    *("QDoubleSpinBox", "QLineEdit", "QMessageBox", "QDialog"),
+    *("QSpinBox", "QDoubleSpinBox", "QLineEdit", "QMessageBox", "QDialog"),
 )
 PLAIN = ("QVBoxLayout", "QHBoxLayout", "QFormLayout", "QTableWidgetItem", "QHeaderView", "QApplication")
 
@@ -29,6 +29,7 @@ def make_qt() -> types.ModuleType:
     module.Qt = QtCore.Qt
     module.QFile = _file_class()
     module.QUrl = QtCore.QUrl
+    module.QSize = QtCore.QSize
     module.QSettings = QtCore.QSettings
     module.QIcon = QtGui.QIcon
     module.QDesktopServices = QtGui.QDesktopServices

@@ -1,0 +1,89 @@
+"""What to train, how long and with whose help, and how much time and memory that will take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from hlfd.runs import RunSettings
+from hlfd.words import duration
+from HLFDSegmentLib.model_catalogue import find_choice, model_choices
+from HLFDTrainUI.choices import AFTER_CLOSE, DURATIONS, METHODS, TEACHERS, Choice
+
+
+class TrainingSection:
+    """Makes ``RunSettings`` of what is chosen; ``device`` is the section that lists the devices."""
+
+    def __init__(self, ui: Any, device: Any) -> None:
+        self._ui = ui
+        self._device = device
+        self.model = Choice(ui.startModel, [])
+        self._duration = _choice(ui.durationSelector, DURATIONS)
+        self._after_close = _choice(ui.afterCloseSelector, AFTER_CLOSE)
+        self._method = _choice(ui.methodSelector, METHODS)
+        self._teacher = _choice(ui.teacherSelector, TEACHERS)
+        ui.teacherSelector.connect("currentIndexChanged(int)", self._on_teacher)
+        self._on_teacher(0)
+        self.refresh()
+
+    def refresh(self, model: str = "") -> None:
+        """List the models that are installed now; ``model`` is chosen when nothing was."""
+        choices = [choice for choice in model_choices() if not choice.problem]
+        first = self.model.value is None
+        self.model.fill([(choice.key, choice.caption) for choice in choices])
+        found = find_choice(choices, model) if model and first else None
+        if found is not None:
+            self.model.select(found.key)
+
+    def settings(self) -> RunSettings:
+        """Return what is chosen."""
+        ui, teacher = self._ui, self._teacher.value
+        return RunSettings(
+            model=self.model.value or "",
+            teacher=ui.teacherPath.currentPath.strip() if teacher == "file" else teacher,
+            method=self._method.value,
+            minutes=self._duration.value,
+            device=self._device.device,
+            replay_share=round(float(ui.replaySpin.value), 3),
+            patch=int(ui.patchSpin.value),
+            batch_size=int(ui.batchSpin.value),
+            seed=int(ui.seedSpin.value),
+            after_close=self._after_close.value,
+        )
+
+    def show_settings(self, settings: RunSettings) -> None:
+        """Show the settings of another run."""
+        ui, outside = self._ui, settings.teacher not in ("", "none")
+        self.model.select(settings.model)
+        self._duration.select(settings.minutes)
+        self._after_close.select(settings.after_close)
+        self._method.select(settings.method)
+        self._teacher.select("file" if outside else settings.teacher)
+        ui.teacherPath.currentPath = settings.teacher if outside else ""
+        ui.replaySpin.value, ui.seedSpin.value = settings.replay_share, settings.seed
+        ui.patchSpin.value, ui.batchSpin.value = settings.patch, settings.batch_size
+        self._device.select(settings.device)
+
+    def show_estimate(self, answer: dict[str, Any]) -> RunSettings:
+        """Show what a few measured steps tell, and return the settings with the patch that fits into memory."""
+        settings = self.settings()
+        parts = [
+            _("About {time}").format(time=duration(60 * answer["minutes"])) if answer.get("minutes") else "",
+            _("{steps} steps of {each}").format(steps=answer["steps"], each=duration(answer["seconds_per_step"])),
+            _("{size:.1f} GB of memory").format(size=answer["memory_mb"] / 1024) if answer.get("memory_mb") else "",
+            _("on {device}").format(device=answer["device"]),
+        ]
+        lines = [", ".join(filter(None, parts)) + ".", *answer.get("messages", ())]
+        self._ui.estimateLabel.text = "\n".join(lines)
+        if int(answer["patch"]) < settings.patch:
+            self._ui.patchSpin.value = int(answer["patch"])
+        return replace(settings, patch=min(settings.patch, int(answer["patch"])))
+
+    def _on_teacher(self, index: int) -> None:
+        self._ui.teacherPath.enabled = self._teacher.value == "file"
+
+
+def _choice(selector: Any, entries: Any) -> Choice:
+    return Choice(selector, [(value, _(name)) for value, name in entries])
