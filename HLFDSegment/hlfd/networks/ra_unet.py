@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hlfd.errors import ConfigError
-from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, check_widths
+from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common
 from hlfd.networks.blocks import (
     Step,
     as_colour,
@@ -26,7 +25,7 @@ from hlfd.networks.blocks import (
     unit,
     widest,
 )
-from hlfd.networks.resnet import residual_stage, stage_steps
+from hlfd.networks.resnet import check_stages, encoder_steps, residual_stages
 
 WIDTHS = (64, 64, 128, 256, 512)
 BLOCKS = (3, 4, 6, 3)
@@ -95,9 +94,7 @@ class RaUNet(SegmentationNetwork):
         attention: bool = True,
     ) -> None:
         check_common(in_channels, classes, spatial_dims)
-        check_widths(widths, 5)
-        if len(widths) != 5 or len(blocks) != 4 or min(blocks) < 1:
-            raise ConfigError("widths must have five elements (stem and four stages) and blocks four from 1.")
+        check_stages(widths, blocks)
         taps = {"e1": "stem", **{f"e{n + 2}": f"stages.{n}" for n in range(4)}}
         taps |= {f"d{5 - n}": f"skips.{n}" for n in range(3)} | {"d2": "decoder.3", "out": "head"}
         super().__init__(
@@ -113,10 +110,7 @@ class RaUNet(SegmentationNetwork):
         dims = spatial_dims
         self.stem = unit(dims, image_channels(in_channels), widths[0], kernel=7, stride=2)
         self.pool = max_pool(dims, 3)
-        self.stages = nn.ModuleList(
-            residual_stage(dims, before, width, count, stride)
-            for before, width, count, stride in zip(widths, widths[1:], blocks, (1, 2, 2, 2))
-        )
+        self.stages = residual_stages(dims, widths, blocks)
         downwards = widths[:0:-1]
         self.decoder = nn.ModuleList(
             _up_block(dims, deep, shallow) for deep, shallow in zip(downwards, (*downwards[1:], widths[0]))
@@ -152,8 +146,5 @@ class RaUNet(SegmentationNetwork):
 
 def _path(blocks: Sequence[int]) -> list[Step]:
     """Return the layers of the widest path."""
-    path = [Step(7, 2), Step(3, 2)]
-    for count, stride in zip(blocks, (1, 2, 2, 2)):
-        path += stage_steps(count, stride)
     up = Step(4, 2, transposed=True)
-    return [*path, *[up] * 4, Step(3, 2, transposed=True), Step(3)]
+    return [*encoder_steps(blocks), *[up] * 4, Step(3, 2, transposed=True), Step(3)]

@@ -6,12 +6,18 @@ Zhao et al., "Pyramid scene parsing network", CVPR 2017.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
+from hlfd.errors import ConfigError
+from hlfd.networks.base import check_widths
 from hlfd.networks.blocks import Step, conv, norm, unit
 
 EXPANSION = 4
 """Outer width of a bottleneck block by its inner width."""
+_STRIDES = (1, 2, 2, 2)
+"""Strides of the four stages of an encoder that ends at stride 32."""
 
 
 class ResidualBlock(nn.Module):
@@ -69,3 +75,22 @@ def stage_steps(blocks: int, stride: int = 1, dilation: int = 1, bottleneck: boo
     head = max(dilation // 2, 1)
     first = [Step(3, stride, head)] if bottleneck else [Step(3, stride, head), Step(3, 1, head)]
     return first + [Step(3, 1, dilation)] * ((blocks - 1) * (1 if bottleneck else 2))
+
+
+def check_stages(widths: Sequence[int], blocks: Sequence[int]) -> None:
+    """Raise ``ConfigError`` unless there are widths of stem and four stages, and blocks of four stages."""
+    check_widths(widths, 5)
+    if len(widths) != 5 or len(blocks) != 4 or min(blocks) < 1:
+        raise ConfigError("widths must have five elements (stem and four stages) and blocks four from 1.")
+
+
+def residual_stages(dims: int, widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
+    """Return the four stages (strides 4, 8, 16 and 32 of the image) behind a stem of stride 4 and ``widths[0]``."""
+    sizes = zip(widths, widths[1:], blocks, _STRIDES)
+    return nn.ModuleList(residual_stage(dims, *size) for size in sizes)
+
+
+def encoder_steps(blocks: Sequence[int]) -> list[Step]:
+    """Return the layers on the widest path through a stem of 7^d, its pooling of 3^d and ``residual_stages``."""
+    stages = [step for count, stride in zip(blocks, _STRIDES) for step in stage_steps(count, stride)]
+    return [Step(7, 2), Step(3, 2), *stages]

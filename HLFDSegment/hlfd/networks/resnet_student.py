@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from hlfd.errors import ConfigError
-from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, check_widths
+from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common
 from hlfd.networks.blocks import (
     Step,
     as_colour,
@@ -23,7 +22,7 @@ from hlfd.networks.blocks import (
     upsample,
     widest,
 )
-from hlfd.networks.resnet import residual_stage, stage_steps
+from hlfd.networks.resnet import check_stages, encoder_steps, residual_stages
 
 WIDTHS = (64, 64, 128, 256, 512)
 BLOCKS = (2, 2, 2, 2)
@@ -47,13 +46,7 @@ class ResNetStudent(SegmentationNetwork):
         spatial_dims: int = 2,
     ) -> None:
         check_common(in_channels, classes, spatial_dims)
-        check_widths(widths, 5)
-        if len(widths) != 5 or len(blocks) != 4 or min(blocks) < 1:
-            raise ConfigError("widths must have five elements (stem and four stages) and blocks four from 1.")
-        strides = (1, 2, 2, 2)
-        path = [Step(7, 2), Step(3, 2)]
-        for count, stride in zip(blocks, strides):
-            path += stage_steps(count, stride)
+        check_stages(widths, blocks)
         taps = {"e1": "stem", **{f"e{n + 2}": f"stages.{n}" for n in range(4)}}
         taps |= {f"d{n}": f"side.d{n}" for n in (5, 4, 3, 2)} | {"out": "head"}
         super().__init__(
@@ -62,17 +55,14 @@ class ResNetStudent(SegmentationNetwork):
                 classes=classes,
                 spatial_dims=spatial_dims,
                 divisor=DIVISOR,
-                receptive_field=widest([*path, Step(up=DIVISOR)], DIVISOR),
+                receptive_field=widest([*encoder_steps(blocks), Step(up=DIVISOR)], DIVISOR),
                 taps=taps,
             )
         )
         dims = spatial_dims
         self.stem = unit(dims, image_channels(in_channels), widths[0], kernel=7, stride=2)
         self.pool = max_pool(dims, 3)
-        self.stages = nn.ModuleList(
-            residual_stage(dims, before, width, count, stride)
-            for before, width, count, stride in zip(widths, widths[1:], blocks, strides)
-        )
+        self.stages = residual_stages(dims, widths, blocks)
         self.head = nn.Sequential(conv(dims, widths[-1], classes, kernel=1, bias=True), upsample(dims, DIVISOR))
         self.side = nn.ModuleDict({f"d{n + 1}": upsample(dims, 2**n) for n in (1, 2, 3, 4)})
         self.apply(initialise)
