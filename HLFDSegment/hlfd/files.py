@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hlfd.errors import DiskFullError, OutputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], keep_previous: Path | None = None) -> None:
@@ -28,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], keep_previous: P
         if keep_previous is not None and path.exists():
             os.replace(path, keep_previous)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise output_error(path, error) from error
     except RuntimeError as error:  # torch's zip writer reports a failed write so
@@ -40,14 +45,36 @@ def write_atomically(path: Path, write: Callable[[Path], None], keep_previous: P
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically, see ``write_atomically``."""
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    write_bytes(path, text.encode("utf-8"))
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def write_json(path: Path, data: Any) -> None:
+    """Write plain values as JSON atomically, see ``write_atomically``."""
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
-def _sync_folder(folder: Path) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a small file atomically, see ``write_atomically``."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_atomically(path, write)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy`` atomically, see ``write_atomically``."""
+    import numpy as np
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream:  # np.save would add a suffix to the path
+            np.save(stream, array)
+
+    write_atomically(path, write)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new and renamed entries of a folder last, also after a power failure; nothing to do on Windows."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

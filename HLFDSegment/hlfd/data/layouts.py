@@ -1,4 +1,4 @@
-"""Find the cases of the public data-set layouts: KiTS, LiTS, Medical Segmentation Decathlon, nnU-Net raw, and a CSV."""
+"""Find the cases of a data set: KiTS, LiTS, Medical Segmentation Decathlon, nnU-Net raw, a CSV, or our project."""
 
 from __future__ import annotations
 
@@ -109,7 +109,22 @@ def _csv(path: Path) -> list[Case]:
     return cases
 
 
-LAYOUTS: dict[str, Callable[[Path], list[Case]]] = {"kits": _kits, "lits": _lits, "msd": _msd, "nnunet": _nnunet}
+def _project(folder: Path) -> list[Case]:
+    """A folder of ``hlfd.project``: all cases that are used for something."""
+    from hlfd.project.project import PROJECT_FILE, Project
+
+    if not (folder / PROJECT_FILE).is_file():
+        return []
+    return [Case(case.id, case.image, case.label) for case in Project.open(folder).cases if case.role != "unused"]
+
+
+LAYOUTS: dict[str, Callable[[Path], list[Case]]] = {
+    "project": _project,
+    "kits": _kits,
+    "lits": _lits,
+    "msd": _msd,
+    "nnunet": _nnunet,
+}
 
 
 def find_cases(dataset: Path | str) -> list[Case]:
