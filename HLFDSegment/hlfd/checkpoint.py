@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hlfd.errors import ModelError
-from hlfd.files import write_atomically
+from hlfd.files import write_atomically, write_bytes
 
 NOTES = "hlfd"
 FOLDED = "batchnorm_folded"
@@ -42,11 +42,7 @@ def save_weights(module: nn.Module, path: Path, half: bool = False, metadata: di
     # One entry, because safetensors writes several in random order, and equal weights shall give equal files.
     notes = json.dumps({**(metadata or {}), FOLDED: str(folded).lower()}, sort_keys=True)
     data = save(tensors, {NOTES: notes})  # not save_file, whose errors do not tell a full disk from others
-    write_atomically(path, lambda temporary: _write_bytes(temporary, data))
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    write_bytes(path, data)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from hlfd.data.layouts import Case
 from hlfd.errors import ConfigError, EmptyInputError, InputError
 from hlfd.events import OnEvent, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_array, write_text
 from hlfd.io.read import read_label_map, read_volume
 from hlfd.preprocess.intensity import window_channels
 from hlfd.preprocess.orientation import canonical
@@ -121,11 +121,11 @@ def keep_slices(
     _check_values(present, known_values, case.id)
     (folder / "case.json").unlink(missing_ok=True)
     for name, array in (("image", image), ("label", label)):
-        write_atomically(folder / f"{name}.npy", lambda path, array=array: _save_array(path, array))  # type: ignore[misc]
+        write_array(folder / f"{name}.npy", array)
     shrunk = np.prod(seen.array.shape[1:]) / np.prod(size)
     facts = {"key": key, "present": present, "voxel_ml": float(np.prod(seen.spacing) * shrunk / 1000)}
     # Written last: its presence says that the case is complete.
-    write_atomically(folder / "case.json", lambda path: _save_text(path, json.dumps(facts)))
+    write_text(folder / "case.json", json.dumps(facts))
     return open_slices(folder)
 
 
@@ -189,15 +189,6 @@ def _check_values(present: dict[int, list[int]], known: Collection[int] | None, 
             f"{name}: the label map has the values {unknown}; {sorted(known or ())} are known.",
             "Name them under label_values, or correct the label map.",
         )
-
-
-def _save_array(path: Path, array: NDArray) -> None:
-    with path.open("wb") as stream:  # np.save would add a suffix to the path
-        np.save(stream, array)
-
-
-def _save_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 class SliceSource:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hlfd.data.layouts import Case
 from hlfd.errors import EmptyInputError, GeometryError, InputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_array, write_text
 from hlfd.io.hounsfield import count_labels
 from hlfd.io.read import read_label_map, read_volume
 from hlfd.preprocess.frame import make_frame, sitk_image
@@ -104,20 +104,11 @@ def _cache(volume: Volume, label_map: LabelMap, folder: Path, key: dict[str, Any
     image, label = to_working_grid(volume, label_map, key["spacing_mm"], folder.name)
     points = _points(label, folder.name)
     for name, array in (("image", image), ("label", label)):
-        write_atomically(folder / f"{name}.npy", lambda path, array=array: _save_array(path, array))  # type: ignore[misc]
+        write_array(folder / f"{name}.npy", array)
     description = {**key, "layout": _LAYOUT, "points": {str(v): p.tolist() for v, p in points.items()}}
     # Written last: its presence says that the case is complete.
-    write_atomically(folder / "case.json", lambda path: _save_text(path, json.dumps(description)))
+    write_text(folder / "case.json", json.dumps(description))
     return open_case(folder)
-
-
-def _save_array(path: Path, array: NDArray) -> None:
-    with path.open("wb") as stream:  # np.save would add a suffix to the path
-        np.save(stream, array)
-
-
-def _save_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _points(label: NDArray[np.uint8], name: str) -> dict[int, NDArray[np.int64]]:

@@ -13,7 +13,7 @@ import numpy as np
 from hlfd.data.layouts import LAYOUTS, Case, find_cases
 from hlfd.errors import ConfigError, EmptyInputError, InputError, MissingInputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_text
 from hlfd.training.cases import CachedCase, cache_at_spacings, open_case
 from hlfd.training.dataset_recipe import DataSet, DatasetRecipe
 
@@ -135,8 +135,7 @@ def prepare(
         return {spacing: prepared_folder(recipe, spacing) / case.id for spacing in recipe.spacings()}
 
     cache_all(cases, folders, recipe.data_set.values, on_event, cancel)
-    text = _splits_text(splits)
-    write_atomically(recipe.folder / "splits.json", lambda temporary: _write_text(temporary, text))
+    write_text(recipe.folder / "splits.json", _splits_text(splits))
 
 
 def cache_all(
@@ -204,7 +203,3 @@ def open_prepared(recipe: DatasetRecipe, role: str, names: Sequence[str]) -> lis
         return [open_case(folder / name) for name in names]
     except FileNotFoundError as error:
         raise ConfigError(f'"{error.filename}" is missing.', "Run the stage prepare of the recipe first.") from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -15,10 +15,10 @@ from hlfd.config import SegmentSettings
 from hlfd.data.layouts import Case
 from hlfd.errors import EmptyInputError, ModelError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_json, write_text
 from hlfd.inference.roles import class_labels
 from hlfd.inference.segmenter import Segmenter
-from hlfd.io import read_label_map, read_volume
+from hlfd.io import read_label_map, read_volume, write_label_map
 from hlfd.metrics import evaluate
 from hlfd.models.package import ModelPackage, file_sha256, load_package
 from hlfd.training.assess import summarise
@@ -94,9 +94,17 @@ def _kept(path: Path, identity: str) -> dict[str, Any] | None:
     return values if values.get("model") == identity else None
 
 
-def score_case(segmenter: Segmenter, image: Path, truth: LabelMap, cancel: CancelToken | None = None) -> dict[str, Any]:
-    """Segment one whole scan and return its metrics against the truth, seconds, mode and warnings."""
+def score_case(
+    segmenter: Segmenter, image: Path, truth: LabelMap, cancel: CancelToken | None = None, keep: Path | None = None
+) -> dict[str, Any]:
+    """Segment one whole scan and return its metrics against the truth, seconds, mode and warnings.
+
+    With ``keep`` the label map is written to that file.
+    """
     result = segmenter.run(read_volume(image), cancel=cancel)
+    if keep is not None:
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        write_label_map(result.label_map, keep)
     return {
         **evaluate(result.label_map, truth),
         "mode": result.mode,
@@ -131,8 +139,7 @@ def summarise_folds(folder: Path) -> dict[str, Any]:
     together = summarise({name: scores for cases in folds.values() for name, scores in cases.items()})
     summary = {"all": together, "folds": by_fold, "dice_between_folds": _between(by_fold)}
     write_json(folder / "evaluate" / "summary.json", summary)
-    text = _table(folds)
-    write_atomically(folder / "evaluate" / "cases.csv", lambda path: _write_text(path, text))
+    write_text(folder / "evaluate" / "cases.csv", _table(folds))
     return summary
 
 
@@ -169,13 +176,3 @@ def package_final(recipe: DatasetRecipe, fold: DatasetRecipe, path: Path) -> Mod
     data = f"Labelled CT, layout {recipe.data_set.layout}, {number}: its part of the patients was not trained on."
     origin = {**provenance(fold, path, data), "weights_sha256": _weights(fold)}
     return package_networks(fold, recipe.folder / "package", origin, metrics)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically; raise ``OutputError`` or ``DiskFullError``."""
-    text = json.dumps(data, indent=1) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from hlfd.data.pool import PoolEntry, PoolSettings, build_pool
 from hlfd.distillation import TeacherSpec, build_objective
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_json
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
@@ -146,8 +145,7 @@ def fit_network(
         on_event=on_event,
         cancel=cancel,
     )
-    metrics = json.dumps(result.metrics, indent=1)
-    write_atomically(recipe.folder / stage / "result.json", lambda path: _write_text(path, metrics))
+    write_json(recipe.folder / stage / "result.json", result.metrics)
     return result.metrics
 
 
@@ -166,10 +164,6 @@ def segmentation_loss(entry: NetworkRecipe) -> Callable[[Tensor, Tensor], Tensor
     """Return Dice plus cross entropy with the recipe's class weights."""
     weights = tuple(entry.class_weights.get(name, 1.0) for name in ["background", *entry.classes])
     return partial(dice_ce_loss, class_weights=weights, smooth=1.0)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: PatchSource) -> None:

@@ -16,7 +16,7 @@ from hlfd.data.slices import SliceCase, SliceSource, keep_slices, open_slices
 from hlfd.distillation.build import build_objective
 from hlfd.errors import ConfigError, InputError, UsageError
 from hlfd.events import CancelToken, Event, OnEvent, ProgressClock, Stage, Warn, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_json, write_text
 from hlfd.networks import SegmentationNetwork, build_network
 from hlfd.training.dataset_cases import Split, list_cases, split_cases
 from hlfd.training.distributed import on_main
@@ -78,7 +78,7 @@ def _prepare(recipe: SliceRecipe, data: Path | None, on_event: OnEvent, cancel: 
             f"{len(bad)} of {len(cases)} cases cannot be used: {', '.join(list(bad)[:5])}. {name}: {message}",
             "Correct them, or name them under exclude in the recipe, and start again; the others stay prepared.",
         )
-    write_atomically(splits, lambda temporary: _write_text(temporary, text))
+    write_text(splits, text)
 
 
 def _fault(recipe: SliceRecipe, case: Case, on_event: OnEvent, clock: ProgressClock) -> str:
@@ -95,10 +95,6 @@ def _fault(recipe: SliceRecipe, case: Case, on_event: OnEvent, clock: ProgressCl
 
 def _case_folder(recipe: SliceRecipe, name: str) -> Path:
     return recipe.folder / "prepared" / name
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -158,7 +154,7 @@ class SliceFold:
             on_event=self.on_event,
             cancel=self.cancel,
         )
-        self._write(name + "/result.json", result.metrics)
+        write_json(self.folder / name / "result.json", result.metrics)
         return result.metrics
 
     def _build(self, name: str) -> SegmentationNetwork:
@@ -198,19 +194,15 @@ class SliceFold:
                 volumes = {"pred_ml": whole.pred * case.voxel_ml, "ref_ml": whole.ref * case.voxel_ml}
                 rows[case.name] = {**counts.figures(), **volumes, "both_empty": whole.empty}
                 clock.advance()
-            self._write(f"evaluate/{name}.json", rows)
+            write_json(self.folder / "evaluate" / f"{name}.json", rows)
             with_target = sum(row["ref_ml"] > 0 for row in rows.values())
             summary[name] = {
                 "cases": len(rows), "cases_with_target": with_target, **summarise_figures(list(rows.values())),
             }  # fmt: skip
-        self._write("evaluate/summary.json", summary)
+        write_json(self.folder / "evaluate" / "summary.json", summary)
         return summary
 
     def _placed(self, name: str) -> SegmentationNetwork:
         from hlfd.training.precision import choose_device
 
         return self.trained(name).to(choose_device(self.recipe.networks[name].training.device))
-
-    def _write(self, name: str, data: Any) -> None:
-        text = json.dumps(data, indent=1) + "\n"
-        write_atomically(self.folder / name, lambda temporary: _write_text(temporary, text))

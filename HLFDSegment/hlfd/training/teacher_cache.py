@@ -9,7 +9,7 @@ which is written last and names what the outputs were made from, the scale of ea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from hlfd.config import look_up
 from hlfd.distillation.teacher import OnlineTeacher
 from hlfd.errors import ConfigError, ModelError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_array, write_text
 from hlfd.models.package import file_sha256
 from hlfd.preprocess.intensity import window_channels
 from hlfd.training.cases import CachedCase
@@ -143,8 +143,7 @@ class TeacherCache:
             outputs = self.outputs(case, region)
             regions.append({**region.to_dict(), "taps": self._store(folder, index, region, outputs)})
         # Written last: its presence says that the case is complete.
-        text = json.dumps({"key": key, "regions": regions})
-        write_atomically(folder / _DESCRIPTION, lambda path: _write_text(path, text))
+        write_text(folder / _DESCRIPTION, json.dumps({"key": key, "regions": regions}))
         return open_teacher(folder, verify=False)
 
     def regions(self, case: CachedCase) -> list[Region]:
@@ -179,7 +178,7 @@ class TeacherCache:
         for name, tensor in outputs.items():
             stored, low, step = quantise(tensor, self.settings.dtype)
             path = folder / f"{index}-{name}.npy"
-            write_atomically(path, _saver(stored))
+            write_array(path, stored)
             entries[name] = {
                 "file": path.name,
                 "sha256": file_sha256(path),
@@ -227,15 +226,3 @@ def open_teacher(folder: Path, verify: bool = True) -> CachedTeacher:
 def _read_description(folder: Path) -> dict[str, Any]:
     description: dict[str, Any] = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
     return description
-
-
-def _saver(array: NDArray[Any]) -> Callable[[Path], None]:
-    def save(path: Path) -> None:
-        with path.open("wb") as stream:  # np.save would add a suffix to the path
-            np.save(stream, array)
-
-    return save
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
