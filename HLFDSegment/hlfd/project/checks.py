@@ -77,7 +77,7 @@ def check_labels(
     inside = array[box_slices(low, high)]
     _check_not_in_air(volume.array[box_slices(low, high)], inside, names)
     counts = count_labels(inside)
-    volumes = {name: float(counts[value]) * volume.voxel_ml for value, name in names.items() if counts[value]}
+    volumes = {name: round(float(counts[value]) * volume.voxel_ml, 6) for value, name in names.items() if counts[value]}
     return array, volumes
 
 
