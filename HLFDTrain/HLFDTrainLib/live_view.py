@@ -14,8 +14,10 @@ _LAYOUT = 473_910
 _XML = (
     '<layout type="vertical" split="true"><item splitSize="550"><layout type="horizontal">'
     f'<item><view class="vtkMRMLSliceNode" singletontag="{SAMPLE}">'
-    '<property name="orientation" action="default">Axial</property><property name="viewlabel" action="default">E</property>'
-    '<property name="viewcolor" action="default">#40a060</property><property name="viewgroup" action="default">4739</property>'
+    '<property name="orientation" action="default">Axial</property>'
+    '<property name="viewlabel" action="default">E</property>'
+    '<property name="viewcolor" action="default">#40a060</property>'
+    '<property name="viewgroup" action="default">4739</property>'
     "</view></item>"
     f'<item><view class="vtkMRMLPlotViewNode" singletontag="{PLOTS["dice"]}">'
     '<property name="viewlabel" action="default">D</property></view></item></layout></item>'

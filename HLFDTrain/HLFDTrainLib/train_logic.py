@@ -11,7 +11,7 @@
     logic.warned.connect(...)                       # sentence, such as that a smaller patch was taken
     logic.finished.connect(...)                     # the result, see hlfd.runs.outcome
     logic.failed.connect(...)                       # HlfdError: code, message, remedy
-    logic.estimated.connect(...)                    # steps, seconds_per_step, minutes, memory_mb, device, patch, messages
+    logic.estimated.connect(...)                    # steps, seconds_per_step, minutes, memory_mb, device, patch, ...
     found = logic.find(project_folder)              # a run that goes on, or that can be resumed; else None
     logic.attach(found)                             # its events so far are told again, the curves are drawn
     logic.start(project_folder, RunSettings(minutes=10))
@@ -45,8 +45,8 @@ from HLFDTrainLib.sample_view import SampleView
 class TrainLogic:
     """Follows one run at a time; all signals come in the owner's thread from ``poll()``.
 
-    A run that ends is told by exactly one of ``finished(result)``, ``failed(error)`` (also where it was interrupted), or
-    ``state_changed`` to paused or cancelled alone.
+    A run that ends is told by exactly one of ``finished(result)``, ``failed(error)`` (also where it was interrupted),
+    or ``state_changed`` to paused or cancelled alone.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene, jobs: Jobs | None = None) -> None:

@@ -25,11 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="labelled cases in any known layout")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the run and the new version")
     parser.add_argument("--teacher", metavar="SOURCE", help="guide: a package, MONAI bundle, TorchScript or nnU-Net")
-    parser.add_argument("--minutes", type=float, default=10.0, help="time for the training itself (default: 10)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="time, 0: until it stops improving (default: 10)")
     parser.add_argument("--steps", type=int, default=0, help="this many steps instead of --minutes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--lr", type=float, default=1e-4, help="highest learning rate (default: 0.0001)")
     parser.add_argument("--patch", type=int, default=64, help="side of the training patches in voxels (default: 64)")
+    parser.add_argument("--batch", type=int, default=2, metavar="N", help="patches per step (default: 2)")
+    parser.add_argument("--method", default="kd", help="how the teacher guides: kd (default), hlfd, ..., none")
     parser.add_argument("--guide", type=float, default=1.0, metavar="WEIGHT", help="weight of the teacher; 0: none")
     parser.add_argument("--replay", type=float, default=0.3, metavar="SHARE", help="share of simulated patches")
     parser.add_argument("--held-out", nargs="+", default=[], metavar="CASE", help="cases to score, not to learn from")
@@ -49,6 +51,8 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
         steps=args.steps,
         lr=args.lr,
         patch=args.patch,
+        batch_size=args.batch,
+        method=args.method,
         guide_weight=args.guide,
         replay_share=args.replay,
         device=args.device,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Union
 
 from hlfd.events import Event
-from hlfd.files import write_text
 from hlfd.jobs.protocol import event_from
 
 
@@ -89,11 +88,6 @@ def read_object(path: Path) -> dict[str, Any]:
         if isinstance(values, dict):
             return values
     return {}
-
-
-def write_object(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON object atomically; raises ``OutputError`` or ``DiskFullError``."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
 
 
 class EventReader:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from hlfd.errors import BusyError
-from hlfd.runs.files import read_object, write_object
+from hlfd.files import write_json
+from hlfd.runs.files import read_object
 from hlfd.runs.process import lives
 
 _WINDOWS = os.name == "nt"
@@ -34,7 +35,7 @@ def holder() -> Path | None:
 
 def note_holder(folder: Path, pid: int, started: str) -> None:
     """Write down that the process ``pid`` holds the lock for the run in ``folder``."""
-    write_object(_note(), {"pid": pid, "started": started, "folder": str(folder)})
+    write_json(_note(), {"pid": pid, "started": started, "folder": str(folder)})
 
 
 def refuse_second(folder: Path | None = None) -> None:

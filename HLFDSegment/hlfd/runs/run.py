@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from hlfd.errors import HlfdError, MissingInputError, OutputError, UsageError
-from hlfd.files import output_error
+from hlfd.files import output_error, write_json
 from hlfd.jobs.protocol import error_from_dict
 from hlfd.models.registry import find_folder, user_models
 from hlfd.models.resources import bundled_models
-from hlfd.runs.files import EventReader, RunEvent, RunFiles, read_object, write_object
+from hlfd.runs.files import EventReader, RunEvent, RunFiles, read_object
 from hlfd.runs.lock import holder, note_holder, refuse_second
 from hlfd.runs.process import lives, start_detached, start_time
-from hlfd.runs.settings import AnySettings, DistilSettings, RunSettings, read_settings, write_settings
+from hlfd.runs.settings import AnySettings, DistilSettings, read_settings, write_settings
 
 RUNS = "runs"
 GRACE_S = 20.0
@@ -124,20 +124,20 @@ class Run:
     def pause(self) -> None:
         """Ask it to write a checkpoint and to end its process."""
         if self.state.active:
-            write_object(self.files.request, {"do": "pause"})
+            write_json(self.files.request, {"do": "pause"})
 
     def cancel(self) -> None:
         """Ask it to stop for good; the log stays, what it trained goes. A process that hangs is ended."""
         state = self.state
         if state.active:
-            write_object(self.files.request, {"do": "cancel"})
+            write_json(self.files.request, {"do": "cancel"})
             self._kill_at = time.monotonic() + GRACE_S
         elif state.resumable:
             self.mark_cancelled()
 
     def mark_cancelled(self) -> None:
         """Write down that it was cancelled, and delete what it trained."""
-        write_object(self.files.state, {"state": State.CANCELLED.value})
+        write_json(self.files.state, {"state": State.CANCELLED.value})
         for path in (self.files.work, self.files.predictions):
             discard(path)
 
@@ -168,10 +168,10 @@ class Run:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
         owner = os.getpid()
-        write_object(self.files.state, {"state": State.STARTING.value, "pid": owner, "started": start_time(owner)})
+        write_json(self.files.state, {"state": State.STARTING.value, "pid": owner, "started": start_time(owner)})
         pid = start_detached(self.folder, self.files.log, owner)
         started = start_time(pid)
-        write_object(self.folder / "launch.json", {"pid": pid, "started": started})
+        write_json(self.folder / "launch.json", {"pid": pid, "started": started})
         if holder() is None:
             note_holder(self.folder, pid, started)
 
@@ -199,8 +199,7 @@ def start_run(project_folder: Path | str, settings: AnySettings) -> Run:
     if not project.is_dir():
         raise MissingInputError(f'The project folder "{project}" does not exist.', "Choose another.")
     refuse_second()
-    if isinstance(settings, RunSettings):
-        settings = replace(settings, model=pinned(settings.model))
+    settings = _pinned_settings(settings)
     folder = _new_folder(project / RUNS)
     run = Run(folder)
     write_settings(run.files.settings, settings)
@@ -214,6 +213,18 @@ def pinned(model: str) -> str:
     if folder.parent.parent in (user_models(), bundled_models()):
         return f"{folder.parent.name}/{folder.name}"
     return str(folder.absolute())
+
+
+def _pinned_settings(settings: AnySettings) -> AnySettings:
+    """Return the settings so that they mean the same in another working folder and at a later time."""
+    if isinstance(settings, DistilSettings):
+        return replace(settings, recipe=_absolute(settings.recipe), data=_absolute(settings.data))
+    files = {"teacher": _absolute(settings.teacher), "project": _absolute(settings.project)}
+    return replace(settings, model=pinned(settings.model), **files)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path and Path(path).expanduser().exists() else path
 
 
 def list_runs(project_folder: Path | str) -> list[Run]:

@@ -9,7 +9,7 @@ from typing import Any, Union
 
 from hlfd.config import from_mapping, look_up
 from hlfd.errors import ConfigError
-from hlfd.files import write_text
+from hlfd.files import write_json
 
 AFTER_CLOSE = ("continue", "pause")
 NO_TEACHER = "none"
@@ -90,7 +90,7 @@ KINDS: dict[str, type[Any]] = {"finetune": RunSettings, "distil": DistilSettings
 def write_settings(path: Path, settings: AnySettings) -> None:
     """Write the settings of a run as JSON with their kind."""
     kind = next(name for name, cls in KINDS.items() if isinstance(settings, cls))
-    write_text(path, json.dumps({"kind": kind, **asdict(settings)}, indent=1) + "\n")
+    write_json(path, {"kind": kind, **asdict(settings)})
 
 
 def read_settings(path: Path) -> AnySettings:

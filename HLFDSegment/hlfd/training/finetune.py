@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ import numpy as np
 from hlfd.data.layouts import Case
 from hlfd.distillation import Distillation, DistillSettings, build_objective
 from hlfd.errors import ConfigError, EmptyInputError
-from hlfd.events import CancelToken, OnEvent, Stage, Warn, ignore
+from hlfd.events import CancelToken, Metric, OnEvent, Stage, Warn, ignore
+from hlfd.files import write_json
 from hlfd.io import read_label_map
 from hlfd.io.hounsfield import count_labels
 from hlfd.models.package import ModelPackage, file_sha256
@@ -29,10 +31,10 @@ from hlfd.teachers import FittedTeacher, TeacherSettings, fit_teacher, load_teac
 from hlfd.training.case_source import CasePatches, CaseSource
 from hlfd.training.cases import CachedCase, open_case
 from hlfd.training.dataset_cases import cache_all
-from hlfd.training.dataset_evaluate import write_json
 from hlfd.training.finetune_data import (
     MixedSource,
     Roles,
+    check_roles,
     choose_roles,
     class_of_values,
     labelled_cases,
@@ -40,53 +42,24 @@ from hlfd.training.finetune_data import (
     replay_source,
     value_meanings,
 )
+from hlfd.training.finetune_memory import FitMemory, PatchSteps, with_less_memory
 from hlfd.training.finetune_report import Comparison, compare_packages, write_version
-from hlfd.training.finetune_time import affordable_steps
-from hlfd.training.fit import FitResult, fit
+from hlfd.training.finetune_samples import WatchedValidation
+from hlfd.training.finetune_settings import NOTHING, FinetuneSettings, Watch
+from hlfd.training.finetune_time import MOST, affordable_steps
+from hlfd.training.fit import FitResult, Validate, fit
 from hlfd.training.settings import TrainSettings
 from hlfd.training.source import PatchSource
 from hlfd.training.validation import PatchValidator
 
 _CALIBRATION_PATCHES = 4
 _VALIDATIONS = 10
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """How a student is adapted."""
-
-    minutes: float = 10.0
-    """Time for the training itself; the number of steps follows from a measured one."""
-    steps: int = 0
-    """Optimiser steps; 0 takes them from ``minutes``."""
-    lr: float = 1e-4
-    """Highest learning rate: a tenth to a twentieth of that of a training from scratch."""
-    batch_size: int = 2
-    """Patches per step."""
-    patch: int = 64
-    """Side of the cubic patch in voxels; rounded up to what student and teacher take."""
-    guide_weight: float = 1.0
-    """Weight of the teacher's guidance (``kd``); 0 learns from labels alone."""
-    replay_share: float = 0.3
-    """Share of simulated patches; 0 turns replay off."""
-    replay_patients: int = 2
-    """Simulated patients that these patches come from."""
-    patience: int = 4
-    """Validations without improvement after which the training stops; there are ten in all."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    seed: int = 0
-    """Seed of the choice of held-out cases, of the patches and of the training."""
-
-    def __post_init__(self) -> None:
-        if not self.minutes > 0 or self.steps < 0:
-            raise ConfigError("minutes must be above 0 and steps not negative.")
-        if not 0 <= self.replay_share < 1:
-            raise ConfigError(f"replay_share is {self.replay_share}; 0 or more and below 1 was expected.")
-        if self.guide_weight < 0 or min(self.batch_size, self.patch, self.replay_patients) < 1:
-            raise ConfigError(
-                "guide_weight must not be negative; batch_size, patch and replay_patients must be at least 1."
-            )
+_CHECKPOINTS = 40
+_LEAST_SHARE = 0.3
+"""Of the time that is given, at least so much goes into training, however long the preparation took."""
+_OPEN_END_EVERY, _OPEN_END_PATIENCE = 100, 6
+"""Steps between validations, and validations without improvement, of a training without a limit of time."""
+__all__ = ["FinetuneSettings", "Finetuned", "Finetuning", "Watch", "finetune", "next_version"]
 
 
 @dataclass(frozen=True)
@@ -109,17 +82,22 @@ def finetune(
     held_out: Sequence[str] = (),
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
+    roles: Roles | None = None,
+    watch: Watch = NOTHING,
 ) -> Finetuned:
     """Adapt the refiner of ``model`` to the labelled cases in ``data`` and write ``out/package/<name>/<version>``.
 
-    ``teacher`` guides it; without one the package's teacher does, else the refiner as it was. A broken run in ``out``
-    goes on. Raises ``InputError`` for cases that cannot be used, ``ConfigError`` for a teacher that does not fit,
-    ``ModelError`` and ``OutputError``. The model that was given is not changed.
+    ``teacher`` guides it; without one the package's teacher does, else the refiner as it was. ``roles`` says what each
+    case is for (chosen otherwise, ``held_out`` scored alone); ``watch`` keeps example slices and segmentations. A
+    broken run in ``out`` goes on. Where the memory is too small for a patch, a smaller one is taken with a warning.
+    Raises ``InputError`` for cases that cannot be used, ``ConfigError`` for a teacher that does not fit,
+    ``ModelError``, ``OutputError``, ``OutOfMemoryError`` and ``GpuOutOfMemoryError``. The model that was given is not changed.
     """
-    return _Run(find(model), Path(data), Path(out), settings, teacher, held_out, on_event, cancel).run()
+    run = Finetuning(find(model), Path(data), Path(out), settings, teacher, held_out, on_event, cancel, roles, watch)
+    return with_less_memory(run.run, run.memory)
 
 
-class _Run:
+class Finetuning:
     """One fine-tuning; the methods are its stages."""
 
     def __init__(
@@ -132,31 +110,41 @@ class _Run:
         held_out: Sequence[str],
         on_event: OnEvent,
         cancel: CancelToken | None,
+        roles: Roles | None = None,
+        watch: Watch = NOTHING,
     ) -> None:
-        self.package, self.out, self.settings = package, out, settings
+        self.began = time.monotonic()
+        self.package, self.out, self.settings, self.watch = package, out, settings, watch
         self.on_event, self.cancel = on_event, cancel
         entry = package.refiner
         source = teacher or TeacherSettings(str(package.folder), kind="package")
         self.guide_name = "the package's own student" if teacher is None and package.teacher is None else source.source
         self.guide: FittedTeacher | None = None
-        if settings.guide_weight > 0:
+        if settings.guided:
             self.guide = fit_teacher(load_teacher(source), entry.classes, entry.windows, entry.spacing_mm)
         self.cases = labelled_cases(data, on_event)
-        self.roles = choose_roles([case.id for case in self.cases], held_out, settings.seed)
+        names = [case.id for case in self.cases]
+        self.roles = check_roles(roles, names) if roles else choose_roles(names, held_out, settings.seed)
+        chosen = {*self.roles.train, *self.roles.stop, *self.roles.test}
+        self.cases = [case for case in self.cases if case.id in chosen]
+        path, steps = out / "patch.json", self._patch_steps()
+        self.memory = FitMemory(path, settings.patch, settings.batch_size, steps, on_event)
 
     def run(self) -> Finetuned:
         """Do all stages."""
         self.on_event(Stage("prepare"))
-        cached = self._prepare()
-        source = self._source(cached)
-        network = self._network(source)
-        samples = region_samples([cached[name] for name in self.roles.stop], self.package.refiner, self.class_of)
-        validator = PatchValidator(samples, names=self.package.refiner.classes)
-        objective = self._objective(network)
-        start = validator(network.eval())["dice"]
-        plan = self._plan(network, objective, source, validator)
-        result = self._fit(network, objective, source, validator, plan)
-        improved = result.best_value is not None and result.best_value > start
+        cached = self.prepare(self.out / "prepared")
+        source = self.source(cached, self.out / "replay")
+        network = self.network(source)
+        validation = self._validation([cached[name] for name in self.roles.stop])
+        objective = self.objective(network)
+        start = validation(network.eval())
+        plan = self._plan(network, objective, source, validation)
+        if not (self.out / "run" / "checkpoint.pt").exists():
+            self.on_event(Metric(0, {f"validation/{name}": value for name, value in start.items()}))
+            validation.write(0)
+        result = self._fit(network, objective, source, validation, plan)
+        improved = result.best_value is not None and result.best_value > start["dice"]
         if not improved:
             self.on_event(
                 Warn("The held-out cases did not improve; the new version is written, but prefer the old one.")
@@ -165,15 +153,28 @@ class _Run:
         root, origin = self.out / "package", self._origin(result)
         package = write_version(self.package, network, plan["version"], root, origin)
         self.on_event(Stage("compare"))
-        test = [case for case in self.cases if case.id in self.roles.test]
-        apart = self.roles.stop != self.roles.test
-        comparison = compare_packages(self.package, package, test, self.meanings, self.settings.device, self.cancel)
+        comparison = self._compare(package)
         package = write_version(self.package, network, plan["version"], root, origin, comparison)  # for its card
+        apart = self.roles.stop != self.roles.test
         summary = {"improved_while_training": improved, "stopped_by_other_cases": apart, "steps": result.step}
         write_json(self.out / "finetune.json", {**summary, "roles": asdict(self.roles), **asdict(comparison)})
         return Finetuned(package, comparison, improved, result.step, self.roles)
 
-    def _prepare(self) -> dict[str, CachedCase]:
+    def _compare(self, package: ModelPackage) -> Comparison:
+        test = [case for case in self.cases if case.id in self.roles.test]
+        return compare_packages(
+            *(self.package, package, test, self.meanings, self.settings.device, self.cancel),
+            keep=self.watch.predictions,
+            on_event=self.on_event,
+        )
+
+    def _validation(self, cases: Sequence[CachedCase]) -> WatchedValidation:
+        entry = self.package.refiner
+        samples = region_samples(cases, entry, self.class_of)
+        validator = PatchValidator(samples, names=entry.classes)
+        return WatchedValidation(validator, samples, entry.classes, entry.windows[0], self.watch, self.on_event)
+
+    def prepare(self, folder: Path) -> dict[str, CachedCase]:
         """Bring all cases to the refiner's grid; also finds out what their label values mean."""
         found = {value for case in self.cases for value in _values(case)}
         if not found:
@@ -181,18 +182,16 @@ class _Run:
         self.meanings = value_meanings(self.package, sorted(found))
         self.class_of = class_of_values(self.package, self.meanings)
         spacing = self.package.refiner.spacing_mm
-        folder = self.out / "prepared"
         cache_all(self.cases, lambda case: {spacing: folder / case.id}, list(self.meanings), self.on_event, self.cancel)
         return {case.id: open_case(folder / case.id) for case in self.cases}
 
-    def _patch_size(self) -> int:
+    def _patch_steps(self) -> PatchSteps:
         divisors = [self.package.refiner.divisor, *([self.guide.divisor] if self.guide else [])]
-        step = math.lcm(*divisors)
-        return max(2 * max(divisors), -(-self.settings.patch // step) * step)
+        return PatchSteps(math.lcm(*divisors), 2 * max(divisors))
 
-    def _source(self, cached: dict[str, CachedCase]) -> PatchSource:
+    def source(self, cached: dict[str, CachedCase], replay_folder: Path) -> PatchSource:
         """Return the patches: local ones, lightly varied, and replayed ones."""
-        entry, size, settings = self.package.refiner, self._patch_size(), self.settings
+        entry, size, settings = self.package.refiner, self.memory.patch, self.settings
         sided = any(label.name.startswith("left ") for label in self.package.labels)
         patches = CasePatches(
             spacing_mm=entry.spacing_mm,
@@ -205,13 +204,13 @@ class _Run:
         if settings.replay_share > 0:
             self.on_event(Stage("replay"))
             replay = replay_source(
-                *(self.package, self.out / "replay", settings.replay_patients, size, settings.seed),
+                *(self.package, replay_folder, settings.replay_patients, size, settings.seed),
                 on_event=self.on_event,
                 cancel=self.cancel,
             )
         return MixedSource(own, replay, settings.replay_share, settings.seed)
 
-    def _network(self, source: PatchSource) -> SegmentationNetwork:
+    def network(self, source: PatchSource) -> SegmentationNetwork:
         """Return the package's student, with batch norm again, ready to be trained."""
         entry = self.package.refiner
         network = build_network(entry.network, **entry.parameters)
@@ -220,13 +219,15 @@ class _Run:
         images = [source.sample(index)["image"][None] for index in range(_CALIBRATION_PATCHES)]
         return load_for_training(network, entry.weights, images)
 
-    def _objective(self, network: SegmentationNetwork) -> Distillation:
-        weight = self.settings.guide_weight
-        methods: tuple[Any, ...] = ({"name": "kd", "weight": weight},) if weight > 0 else ("none",)
+    def objective(self, network: SegmentationNetwork) -> Distillation:
+        """Return the loss: labels, and the guidance of the teacher."""
+        settings = self.settings
+        guided = {"name": settings.method, "weight": settings.guide_weight}
+        methods: tuple[Any, ...] = (guided,) if settings.guided else ("none",)
         return build_objective(DistillSettings(methods=methods), network, self.guide)
 
     def _plan(
-        self, network: SegmentationNetwork, objective: Distillation, source: PatchSource, validator: PatchValidator
+        self, network: SegmentationNetwork, objective: Distillation, source: PatchSource, validator: Validate
     ) -> dict[str, Any]:
         """Return the number of steps and the new version, decided once per folder so that a broken run goes on."""
         path = self.out / "plan.json"
@@ -241,42 +242,51 @@ class _Run:
                     f'"{self.out}" holds a fine-tuning of another model or of other cases.', "Choose another folder."
                 )
             return plan
-        settings = self.settings
-        steps = settings.steps or affordable_steps(
-            *(network, objective, source, settings.batch_size, settings.device),
-            seconds=60 * settings.minutes,
-            validate=validator,
-            validations=_VALIDATIONS,
-        )
+        steps = self.settings.steps or self.affordable(network, objective, source, validator)
         plan = {"key": key, "steps": steps, "version": next_version(self.package), "guide": self.guide_name}
         write_json(path, plan)
         return plan
+
+    def affordable(
+        self, network: SegmentationNetwork, objective: Distillation, source: PatchSource, validator: Validate
+    ) -> int:
+        """Return how many steps fit into what is left of the time that was given."""
+        settings = self.settings
+        if settings.minutes == 0:
+            return MOST
+        given = 60 * settings.minutes
+        return affordable_steps(
+            *(network, objective, source, self.memory.batch_size, settings.device),
+            seconds=max(given - (time.monotonic() - self.began), _LEAST_SHARE * given),
+            validate=validator,
+            validations=_VALIDATIONS,
+        )
 
     def _fit(
         self,
         network: SegmentationNetwork,
         objective: Distillation,
         source: PatchSource,
-        validator: PatchValidator,
+        validator: WatchedValidation,
         plan: dict[str, Any],
     ) -> FitResult:
         settings, steps = self.settings, int(plan["steps"])
-        every = max(1, steps // _VALIDATIONS)
+        open_end = settings.steps == 0 and settings.minutes == 0
         training = TrainSettings(
             steps=steps,
-            batch_size=settings.batch_size,
+            batch_size=self.memory.batch_size,
             lr=settings.lr,
             warmup_steps=min(20, steps // 10),
             ema_decay=0.99,
             device=settings.device,
             seed=settings.seed,
-            validate_every=every,
-            checkpoint_every=every,
-            patience=settings.patience,
+            validate_every=_OPEN_END_EVERY if open_end else max(1, steps // _VALIDATIONS),
+            checkpoint_every=max(1, steps // _CHECKPOINTS),
+            patience=_OPEN_END_PATIENCE if open_end else settings.patience,
             tensorboard=False,
         )
-        folder = self.out / "run"
-        return fit(network, objective, source, training, folder, validator, self.on_event, self.cancel)
+        folder, hear = self.out / "run", validator.on_event
+        return fit(network, objective, source, training, folder, validator, hear, self.cancel)
 
     def _origin(self, result: FitResult) -> dict[str, Any]:
         """Return what the new version's card says of its making; local cases stay unnamed."""
@@ -284,6 +294,7 @@ class _Run:
             "finetuned_from": f"{self.package.name} {self.package.version}",
             "base_sha256": file_sha256(self.package.folder / "model.json"),
             "guide": self.guide_name if self.guide else "none",
+            "method": self.settings.method if self.guide else "none",
             "local_cases": {"train": len(self.roles.train), "held_out": len({*self.roles.stop, *self.roles.test})},
             "steps": result.step,
             "best_step": result.best_step,

@@ -74,6 +74,22 @@ def choose_roles(names: Sequence[str], held_out: Sequence[str], seed: int) -> Ro
     return Roles(tuple(train), tuple(stop), tuple(test))
 
 
+def check_roles(roles: Roles, names: Sequence[str]) -> Roles:
+    """Return the roles that were given; raise ``UsageError`` where they name unknown cases or leave a part empty."""
+    unknown = sorted({*roles.train, *roles.stop, *roles.test} - set(names))
+    if unknown:
+        raise UsageError(f"There is no labelled case {', '.join(unknown)}.", f"There are: {', '.join(names)}.")
+    if not (roles.train and roles.stop and roles.test):
+        raise UsageError(
+            "At least one case to learn from and one to measure the gain on were expected.",
+            "Give cases the roles train, validation and test.",
+        )
+    seen = sorted(set(roles.train) & {*roles.stop, *roles.test})
+    if seen:
+        raise UsageError(f"{', '.join(seen)} would be learnt from and scored.", "Give each case one role.")
+    return roles
+
+
 def value_meanings(package: ModelPackage, found: Sequence[int]) -> dict[int, int]:
     """Return the label value of the package for each label value that local maps may hold.
 

@@ -12,9 +12,9 @@ import numpy as np
 from hlfd import __version__
 from hlfd.config import SegmentSettings
 from hlfd.data.layouts import Case
-from hlfd.events import CancelToken
+from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
 from hlfd.inference.segmenter import Segmenter
-from hlfd.io import read_label_map
+from hlfd.io import read_label_map, write_label_map
 from hlfd.models.build import load_network
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
@@ -45,15 +45,27 @@ def compare_packages(
     meanings: Mapping[int, int],
     device: str = "auto",
     cancel: CancelToken | None = None,
+    keep: Path | None = None,
+    on_event: OnEvent = ignore,
 ) -> Comparison:
-    """Segment whole scans with both packages and score them against their label maps."""
+    """Segment whole scans with both packages and score them against their label maps.
+
+    With ``keep`` the label maps are written there: ``<case>/before.nii.gz``, ``after`` and ``reference``.
+    """
+    clock = ProgressClock(2 * len(cases), on_event, cancel)
     scores: dict[str, dict[str, Any]] = {case.id: {} for case in cases}
     for name, package in (("before", before), ("after", after)):
         segmenter = Segmenter(package, SegmentSettings(device=device))
         for case in cases:
             assert case.label is not None  # labelled_cases leaves others out
             truth = truth_of(read_label_map(case.label), package, meanings)
-            scores[case.id][name] = score_case(segmenter, case.image, truth, cancel)
+            folder = keep and keep / case.id
+            scores[case.id][name] = score_case(
+                segmenter, case.image, truth, cancel, keep=folder and folder / f"{name}.nii.gz"
+            )
+            if folder is not None and name == "before":
+                write_label_map(truth, folder / "reference.nii.gz")
+            clock.advance()
     structures = sorted({group for both in scores.values() for group in both["before"]["groups"]})
     table = {
         structure: {name: _means([both[name]["groups"].get(structure) for both in scores.values()]) for name in SIDES}

@@ -56,6 +56,8 @@ def affordable_steps(
     with torch.no_grad(), precision.autocast():
         validate(cast(SegmentationNetwork, trial.eval()))
     _wait(place)
+    if isinstance(objective, nn.Module):
+        objective.zero_grad(set_to_none=True)  # the trial leaves no trace in trained projections either
     left = seconds - validations * (time.monotonic() - begin)
     return int(min(max(left / one, LEAST), MOST))
 

@@ -1,7 +1,7 @@
 """The job ``export``: a model package for other programs, see ``hlfd.models.export``.
 
-Arguments: ``package`` (name or folder), ``target`` (``bundle``, ``onnx``, ``openvino``), ``out``, ``overwrite``. Answer:
-``{"out": path}``.
+Arguments: ``package`` (name or folder), ``target`` (``bundle``, ``onnx``, ``openvino``), ``out``, ``overwrite``.
+Answer: ``{"out": path}``.
 """
 
 from __future__ import annotations
