@@ -25,16 +25,23 @@ def look_up(name: str, choices: tuple[str, ...] | list[str], what: str) -> str:
 
 
 def from_mapping(cls: type[T], values: dict[str, Any], where: str = "settings") -> T:
-    """Build the settings dataclass ``cls`` from a mapping; unknown keys raise ``ConfigError`` with the nearest key."""
+    """Build the settings dataclass ``cls`` from a mapping; unknown keys raise ``ConfigError`` with the nearest key.
+
+    Lists, also nested ones, become tuples, the type of frozen settings; what mappings hold stays as it is.
+    """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} holds {type(values).__name__}; a mapping of names to values was expected.")
     known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     for key in values:
         look_up(str(key), known, f"key in {where}")
     try:
-        return cls(**values)
+        return cls(**{key: _tuples(value) for key, value in values.items()})
     except TypeError as error:
         raise ConfigError(f"{where}: {error}.", f"Known keys are {', '.join(known)}.") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(member) for member in value) if isinstance(value, list) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,10 +16,11 @@ pytest.importorskip("torch")
 from hlfd.compare.page import make_page, mean_curve
 from hlfd.compare.report import write_results
 from hlfd.compare.results import collect
+from hlfd.compare.run import report_only
 from hlfd.compare.settings import CompareSettings, read_compare
 from hlfd.compare.table import comma_separated, markdown, rows_of_text
 from hlfd.distillation import METHODS
-from hlfd.errors import InputError
+from hlfd.errors import ConfigError, InputError
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCANS = [f"{case:05d}_{variant:02d}" for case in (195, 196, 197) for variant in (0, 1)]
@@ -182,3 +184,20 @@ def test_weights_are_chosen_on_cases_that_the_final_table_does_not_use():
     assert not tested & chosen
     assert not tested & {*range(quick.train.pool.cases[0], quick.train.pool.cases[1] + 1)}
     assert quick.training == weights.training
+
+
+def test_a_file_says_only_where_it_differs_from_its_base(tmp_path):
+    base = PROJECT / "configs" / "compare" / "quick.yaml"
+    path = tmp_path / "other.yaml"
+    path.write_text(f"base: {base}\ntitle: Other\nseeds: [5]\n", encoding="utf-8")
+    assert read_compare(path) == replace(read_compare(base), title="Other", seeds=(5,))
+
+
+def test_a_trial_with_other_steps_has_a_folder_of_its_own(tmp_path):
+    path = tmp_path / "trial.yaml"
+    base = PROJECT / "configs" / "compare" / "quick.yaml"
+    path.write_text(f"base: {base}\nfolder: {tmp_path / 'out'}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="out-7-steps"):
+        report_only(path, steps=7)
+    with pytest.raises(ConfigError, match="steps is 0"):
+        report_only(path, steps=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 
@@ -59,3 +59,13 @@ def test_missing_files_and_other_types_are_refused(tmp_path):
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="a mapping"):
         from_mapping(SegmentSettings, [1, 2])
+
+
+def test_lists_become_tuples_but_what_mappings_hold_stays():
+    @dataclass(frozen=True)
+    class Settings:
+        windows: tuple[tuple[float, float], ...]
+        parameters: dict[str, list[int]]
+
+    made = from_mapping(Settings, {"windows": [[-200, 300], [0, 1]], "parameters": {"widths": [8, 16]}})
+    assert made == Settings(((-200, 300), (0, 1)), {"widths": [8, 16]})

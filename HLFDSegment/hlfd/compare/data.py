@@ -6,9 +6,7 @@ without teacher, ``test/00195_00.safetensors`` with HU and label of one scored b
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +21,12 @@ from hlfd.data.phantom_source import PhantomSource, class_lookup
 from hlfd.data.pool import PoolEntry, build_pool, open_pool
 from hlfd.errors import ConfigError, InputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Stage, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_bytes
 from hlfd.networks import build_network
 from hlfd.phantom import AcquisitionSettings, render
 from hlfd.preprocess.frame import AIR_HU
 from hlfd.preprocess.intensity import window_channels
+from hlfd.processes import run_all
 
 _SCAN_PHASES = ("corticomedullary", "nephrographic", "excretory")  # with contrast medium, as all scans of KiTS
 _CHUNK = 16  # patches per job: enough to make loading the teacher cheap
@@ -48,11 +47,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save
 
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    write_atomically(path, lambda temporary: _write_bytes(temporary, data))
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    write_bytes(path, data)
 
 
 def read_tensors(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -82,27 +77,8 @@ def prepare_data(
         else:
             missing = [i for i in range(chosen.patches) if not patch_file(settings, part, i).is_file()]
             work, size = partial(_make_patches, settings, part), _CHUNK
-        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
-        _in_processes(work, chunks, jobs, ProgressClock(len(missing), on_event, cancel))
-
-
-def _in_processes(work: Callable[[list[int]], int], chunks: list[list[int]], jobs: int, clock: ProgressClock) -> None:
-    if jobs == 1 or len(chunks) < 2:
-        for chunk in chunks:
-            clock.advance(work(chunk))
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _single_thread) as executor:
-        running = [executor.submit(work, chunk) for chunk in chunks]
-        try:
-            for job in as_completed(running):
-                clock.advance(job.result())
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)
+        calls = [partial(work, missing[start : start + size]) for start in range(0, len(missing), size)]
+        run_all(calls, jobs, ProgressClock(len(missing), on_event, cancel))
 
 
 def phantom_source(settings: CompareSettings, part: str, seed: int = 0) -> PhantomSource:

@@ -8,56 +8,35 @@ from typing import Any
 
 import yaml
 
-import hlfd.report
-from hlfd import __version__
 from hlfd.compare.plots import Interval, Panel, curves, forest, heat, scatter
 from hlfd.compare.results import PRIMARY, ranking, verdict
 from hlfd.compare.settings import METRICS
 from hlfd.compare.table import rows_of_text
+from hlfd.report.document import document, section
 
-_STYLES = (Path(hlfd.report.__file__).with_name("report.css"), Path(__file__).with_name("compare.css"))
+_STYLE = Path(__file__).with_name("compare.css")
 
 
 def make_page(results: dict[str, Any]) -> str:
     """Return the page of results as ``hlfd.compare.results.collect`` gives them. All text is escaped."""
-    style = "".join(path.read_text(encoding="utf-8") for path in _STYLES)
     sections = [
-        _section("Result", _notes(results) + _table(results)),
-        _section(f"Tumor Dice minus that of {results['baseline']}", _forest(results)),
-        _section("Validation during training", _curves(results)),
-        _section("Cost and result", _scatter(results)),
-        _section("Case by case", _heat(results)),
-        _section("Every pair of methods", _pairs(results)),
-        _section("How it was done", _method(results)),
+        section("Result", _notes(results) + _table(results)),
+        section(f"Tumor Dice minus that of {results['baseline']}", _forest(results)),
+        section("Validation during training", _curves(results)),
+        section("Cost and result", _scatter(results)),
+        section("Case by case", _heat(results)),
+        section("Every pair of methods", _pairs(results)),
+        section("How it was done", _method(results)),
     ]
-    title = escape(results["title"])
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <p class="kicker">HLFD comparison of distillation methods</p>
-<h1>{title}</h1>
+<h1>{escape(results["title"])}</h1>
 <p class="sub">{len(results["table"])} methods, {len(results["seeds"])} seeds, {len(results["cases"])} test cases
 &middot; {escape(results["made"][:16].replace("T", " "))} UTC</p>
 </header>
 {_unfinished(results)}
-{"".join(sections)}
-<footer>Made by HLFD {escape(__version__)}. Raw numbers: results.json.</footer>
-</body>
-</html>
-"""
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>\n" if body else ""
+{"".join(sections)}"""
+    return document(results["title"], body, "Raw numbers: results.json.", _STYLE.read_text(encoding="utf-8"))
 
 
 def _unfinished(results: dict[str, Any]) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from hlfd.compare.page import make_page
 from hlfd.compare.results import collect
 from hlfd.compare.settings import CompareSettings
 from hlfd.compare.table import comma_separated, markdown
-from hlfd.compare.unit import write_json
-from hlfd.files import write_atomically
+from hlfd.files import write_json, write_text
 
 
 def write_results(settings: CompareSettings, record: dict[str, Any]) -> dict[str, Any]:
@@ -20,12 +17,8 @@ def write_results(settings: CompareSettings, record: dict[str, Any]) -> dict[str
     ``record`` is that of the data. Raises ``InputError`` when no method is finished and ``OutputError``.
     """
     results = collect(settings, record)
-    write_json(results, settings.folder / "results.json")
+    write_json(settings.folder / "results.json", results)
     texts = {"table.md": markdown(results), "table.csv": comma_separated(results), "report.html": make_page(results)}
     for name, text in texts.items():
-        write_atomically(settings.folder / name, partial(_write_text, text))
+        write_text(settings.folder / name, text)
     return results
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")

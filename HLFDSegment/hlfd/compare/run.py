@@ -20,14 +20,14 @@ import hlfd
 from hlfd.compare.data import prepare_data
 from hlfd.compare.report import write_results
 from hlfd.compare.results import TEACHER_SCORES
-from hlfd.compare.settings import CompareSettings, data_key, fingerprint, read_compare, unit_key
+from hlfd.compare.settings import CompareSettings, check_compare, compare_values, data_key, fingerprint, unit_key
 from hlfd.compare.teacher import distinct_taps, load_teacher, teacher_sha256
-from hlfd.compare.unit import DATA_RECORD, RESULT, build_student, make_objective, score, write_json
-from hlfd.config import look_up, read_yaml
+from hlfd.compare.unit import DATA_RECORD, RESULT, build_student, make_objective, score
+from hlfd.config import look_up
 from hlfd.distillation.teacher import probe_channels, tap_paths
 from hlfd.errors import ConfigError, OutputError
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
-from hlfd.files import write_atomically
+from hlfd.files import write_json, write_text
 
 CONFIG = "compare.yaml"
 _POLL_S = 0.5
@@ -68,7 +68,7 @@ def run_compare(
         _forget(settings)
     config = settings.folder / CONFIG
     record = _check(settings, on_event)
-    write_atomically(config, lambda temporary: _write_text(temporary, text))
+    write_text(config, text)
     prepare_data(settings, jobs, on_event, cancel)
     _score_teacher(settings)
     units = [(name, seed) for seed in settings.seeds for name in names]
@@ -87,26 +87,16 @@ def report_only(path: Path, steps: int | None = None) -> CompareOutcome:
 
 
 def _settings(path: Path, steps: int | None) -> tuple[CompareSettings, str]:
-    """Return the settings and the text of the file as it is run."""
-    settings = read_compare(path)
-    if steps is None:
-        return settings, path.read_text(encoding="utf-8")
-    if steps < 1:
-        raise ConfigError(f"steps is {steps}; at least 1 was expected.")
-    data = read_yaml(path)
-    data["training"] = {**data["training"], "steps": steps}
-    data["folder"] = str(settings.folder.with_name(f"{settings.folder.name}-{steps}-steps"))
-    copy = settings.folder.with_name(f".{settings.folder.name}-{steps}-steps.yaml")
-    text = yaml.safe_dump(data, sort_keys=False)
-    write_atomically(copy, lambda temporary: _write_text(temporary, text))
-    try:
-        return read_compare(copy), text
-    finally:
-        copy.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    """Return the settings, and the text of a file that says the same, for the units and for the record."""
+    values, where = compare_values(path), f'comparison "{path}"'
+    settings = check_compare(values, where)
+    if steps is not None:
+        if steps < 1:
+            raise ConfigError(f"steps is {steps}; at least 1 was expected.")
+        folder = settings.folder.with_name(f"{settings.folder.name}-{steps}-steps")
+        values |= {"training": {**values["training"], "steps": steps}, "folder": str(folder)}
+        settings = check_compare(values, where)
+    return settings, yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _forget(settings: CompareSettings) -> None:
@@ -165,14 +155,14 @@ def _keep_record(settings: CompareSettings, record: dict[str, Any], on_event: On
             f'"{settings.folder}" holds data made with other settings or another teacher.',
             "Choose another folder, or start anew with --fresh.",
         )
-    write_json(record, path)
+    write_json(path, record)
 
 
 def _score_teacher(settings: CompareSettings) -> None:
     """Score the teacher on the test scans, once: what the students could reach."""
     path = settings.folder / "data" / TEACHER_SCORES
     if not path.is_file():
-        write_json(score(settings, load_teacher(settings), settings.channel_groups()), path)
+        write_json(path, score(settings, load_teacher(settings), settings.channel_groups()))
 
 
 def _missing(settings: CompareSettings, units: list[Unit], data: str) -> list[Unit]:
@@ -190,7 +180,7 @@ def _missing(settings: CompareSettings, units: list[Unit], data: str) -> list[Un
                     f'Give the method another name than "{name}", choose another folder, or start anew with --fresh.',
                 )
         if not result.is_file():
-            write_json(key, folder / "key.json")
+            write_json(folder / "key.json", key)
             missing.append((name, seed))
     return missing
 

@@ -13,6 +13,7 @@ from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
 from hlfd.distillation import DistillSettings
 from hlfd.errors import ConfigError
+from hlfd.networks.merge import channel_groups
 from hlfd.training.settings import TrainSettings
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -176,10 +177,7 @@ class CompareSettings:
 
     def channel_groups(self) -> list[list[int]]:
         """Return the teacher's channels merged into each exported class, background first."""
-        index = {name: i for i, name in enumerate(self.classes, start=1)}
-        groups = [[index[member] for member in members] for members in self.exported.values()]
-        used = {i for group in groups for i in group}
-        return [[i for i in range(len(self.classes) + 1) if i not in used], *groups]
+        return channel_groups(list(self.classes), self.exported)
 
     def unit_folder(self, name: str, seed: int) -> Path:
         """Return where the unit of one method and one seed lies."""
@@ -198,18 +196,28 @@ def distill_settings(settings: CompareSettings, name: str, seed: int) -> Distill
 
 def read_compare(path: Path) -> CompareSettings:
     """Read and check a comparison; raise ``ConfigError`` that names the key at fault."""
-    where = f'comparison "{path}"'
+    return check_compare(compare_values(path), f'comparison "{path}"')
+
+
+def compare_values(path: Path) -> dict[str, Any]:
+    """Return what the file of a comparison says. Its key ``base`` names a file beside it, whose keys it replaces."""
     data = read_yaml(path)
+    base = data.pop("base", None)
+    return data if base is None else {**read_yaml(path.parent / str(base)), **data}
+
+
+def check_compare(values: dict[str, Any], where: str) -> CompareSettings:
+    """Return the settings that ``values`` of a YAML file say; raise ``ConfigError`` that names the key at fault."""
+    data = dict(values)
     parts: dict[str, type] = {"student": StudentSettings, "teacher": TeacherSettings, "patch": PatchSettings}
     parts |= {"training": TrainSettings, "bootstrap": BootstrapSettings}
     try:
         for name, cls in parts.items():
             if name in data:
-                data[name] = from_mapping(cls, _tuples(data[name]), f"{where}, {name}")
+                data[name] = from_mapping(cls, data[name], f"{where}, {name}")
         for name in ("train", "validation", "test"):
             data[name] = _part(data[name], f"{where}, {name}")
         data["folder"] = Path(data["folder"])
-        data["seeds"] = tuple(data.get("seeds", (0, 1, 2)))
         for name, entry in data["methods"].items():
             if not isinstance(entry, dict):
                 raise ConfigError(f'{where}: method "{name}" holds {entry!r}; distillation settings were expected.')
@@ -222,18 +230,9 @@ def read_compare(path: Path) -> CompareSettings:
 
 def _part(values: dict[str, Any], where: str) -> PartSettings:
     values = dict(values)
-    values["pool"] = from_mapping(PoolSettings, _tuples(values["pool"]), f"{where}, pool")
+    values["pool"] = from_mapping(PoolSettings, values["pool"], f"{where}, pool")
     values["folder"] = Path(values["folder"])
     return from_mapping(PartSettings, values, where)
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the mapping with its lists, also nested ones, as tuples: the type of frozen settings."""
-
-    def convert(value: Any) -> Any:
-        return tuple(convert(v) for v in value) if isinstance(value, list) else value
-
-    return {name: convert(value) for name, value in values.items()}
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:

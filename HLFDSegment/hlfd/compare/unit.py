@@ -34,7 +34,7 @@ from hlfd.compare.settings import METRICS, CompareSettings, distill_settings, re
 from hlfd.distillation import Distillation, TeacherSpec, build_objective
 from hlfd.errors import CancelledError, HlfdError, InputError
 from hlfd.events import CancelToken, Event, Metric, Progress
-from hlfd.files import write_atomically
+from hlfd.files import write_json
 from hlfd.losses import dice_ce_loss, focal_dice_loss
 from hlfd.metrics.overlap import Counts, dice
 from hlfd.networks import SegmentationNetwork, build_network
@@ -107,7 +107,7 @@ def run_unit(settings: CompareSettings, name: str, seed: int, cancel: CancelToke
         "scores": score(settings, student, settings.student_groups()),
         **_training_facts(result, folder, gauge),
     }
-    write_json(values, folder / RESULT)
+    write_json(folder / RESULT, values)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     (folder / "checkpoint.previous.pt").unlink(missing_ok=True)
     return values
@@ -123,16 +123,6 @@ def _training_facts(result: FitResult, folder: Path, gauge: _Gauge) -> dict[str,
         "step_cpu_ms": gauge.step_cpu_ms,
         "memory_mb": gauge.memory_mb,
     }
-
-
-def write_json(values: Any, path: Path) -> None:
-    """Write plain values atomically as JSON."""
-    text = json.dumps(values, indent=1)
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _teacher(settings: CompareSettings, record: dict[str, Any]) -> nn.Module | TeacherSpec:

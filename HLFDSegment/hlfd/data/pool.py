@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from hlfd.config import look_up
 from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.processes import run_all
 from hlfd.volume import LabelMap
 
 _POINTS = 1000  # positions kept per component: enough to reach every part, small enough to read at once
@@ -79,35 +79,9 @@ def build_pool(
     first, last = settings.cases
     wanted = [(case, variant) for variant in range(settings.variants) for case in range(first, last + 1)]
     missing = [key for key in wanted if not (folder / f"{_name(*key)}.json").is_file()]
-    clock = ProgressClock(len(missing), on_event, cancel)
-    if workers > 1 and len(missing) > 1:
-        _build_in_processes(folder, settings, missing, workers, clock)
-    else:
-        for key in missing:
-            _build_one(folder, settings, *key)
-            clock.advance()
+    calls = [partial(_build_one, folder, settings, *key) for key in missing]
+    run_all(calls, workers, ProgressClock(len(missing), on_event, cancel))
     return [_open(folder, _name(*key)) for key in wanted]
-
-
-def _build_in_processes(
-    folder: Path, settings: PoolSettings, missing: list[tuple[int, int]], workers: int, clock: ProgressClock
-) -> None:
-    # Spawned, not forked: a forked process hangs in torch once the parent has used its threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _single_thread) as executor:
-        jobs = [executor.submit(_build_one, folder, settings, *key) for key in missing]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                clock.advance()
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _single_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def open_pool(folder: Path) -> list[PoolEntry]:
@@ -119,7 +93,8 @@ def _name(case: int, variant: int) -> str:
     return f"anatomy_{case:05d}_{variant:02d}"
 
 
-def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) -> None:
+def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) -> int:
+    """Make one anatomy; return 1, the number made."""
     from hlfd.phantom import AnatomySettings, build_anatomy
 
     seed = int(np.random.default_rng([settings.seed, case, variant]).integers(2**31))
@@ -134,6 +109,7 @@ def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) ->
     np.savez(folder / f"{name}.npz", affine=anatomy.affine, **points)  # type: ignore[arg-type]
     record = {"case": case, "variant": variant, "anatomy_seed": seed, **asdict(settings)}
     (folder / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")  # last: marks the entry as whole
+    return 1
 
 
 def _points(tissue: NDArray[np.uint8], rng: np.random.Generator) -> dict[str, NDArray]:

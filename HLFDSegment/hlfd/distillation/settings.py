@@ -53,6 +53,11 @@ class DistillSettings:
         object.__setattr__(self, "methods", tuple(self.methods))
         _ = self.entries()
 
+    @property
+    def guided(self) -> bool:
+        """Whether a method reads the teacher."""
+        return any(entry.name != "none" for entry in self.entries())
+
     def entries(self) -> list[MethodEntry]:
         """Return the checked list; unknown names and parameters raise ``ConfigError`` with the nearest known one."""
         return [_entry(method) for method in self.methods]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +43,17 @@ class MergeClasses(SegmentationNetwork):
     def logits(self, image: Tensor) -> Tensor:
         """Compute the merged logits of a checked input."""
         return merge_logits(self.network.logits(image), self.groups)
+
+
+def channel_groups(classes: Sequence[str], exported: Mapping[str, Sequence[str]]) -> list[list[int]]:
+    """Return the channels of trained ``classes`` (from 1) that make each exported class, background first.
+
+    ``exported`` names the members of each exported class; what no class has joins channel 0 in the background.
+    """
+    channel = {name: index for index, name in enumerate(classes, start=1)}
+    groups = [[channel[member] for member in members] for members in exported.values()]
+    used = {index for group in groups for index in group}
+    return [[index for index in range(len(classes) + 1) if index not in used], *groups]
 
 
 def merge_logits(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 from datetime import datetime, timezone
 from html import escape
-from pathlib import Path
 
-from hlfd import __version__
 from hlfd.report.content import Pictures, ReportInput
+from hlfd.report.document import document, section
 from hlfd.report.tables import (
     agreement_table,
     cards,
@@ -20,34 +19,21 @@ from hlfd.report.tables import (
     timing_section,
 )
 
-_STYLE = Path(__file__).with_name("report.css")
-
 
 def make_page(source: ReportInput, pictures: Pictures) -> str:
     """Return the page as HTML with style and pictures inside."""
     title = source.package.metadata.get("title") or source.package.task
     made = datetime.now(timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
     sections = [
-        _section("Pictures", _pictures(pictures)),
-        _section("Lesions", lesion_table(source.result)),
-        _section("Structures", structure_table(source.result)),
-        _section("Agreement with the truth", agreement_table(source.agreement)) if source.agreement else "",
-        _section("Time", timing_section(source.result)),
-        _section("Model card", f'<p class="notice">{escape(source.package.notice)}</p>' + model_facts(source.package)),
-        _section("Image and run", facts_table(image_facts(source))),
+        section("Pictures", _pictures(pictures)),
+        section("Lesions", lesion_table(source.result)),
+        section("Structures", structure_table(source.result)),
+        section("Agreement with the truth", agreement_table(source.agreement)) if source.agreement else "",
+        section("Time", timing_section(source.result)),
+        section("Model card", f'<p class="notice">{escape(source.package.notice)}</p>' + model_facts(source.package)),
+        section("Image and run", facts_table(image_facts(source))),
     ]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(source.name)} - {escape(str(title))}</title>
-<style>
-{_STYLE.read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <p class="kicker">HLFD segmentation report</p>
 <h1>{escape(source.name)}</h1>
 <p class="sub">{escape(str(title))} &middot; {made}</p>
@@ -55,16 +41,12 @@ def make_page(source: ReportInput, pictures: Pictures) -> str:
 {_banner(source)}
 {cards(source)}
 {_warnings(source)}
-{"".join(sections)}
-<footer>Made by HLFD {escape(__version__)}. Diameters are the longest in the axial plane and the longest across it.
-Look at every segmentation before you rely on a number.</footer>
-</body>
-</html>
-"""
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>\n"
+{"".join(sections)}"""
+    remark = (
+        "Diameters are the longest in the axial plane and the longest across it. Look at every segmentation before you "
+        "rely on a number."
+    )
+    return document(f"{source.name} - {title}", body, remark)
 
 
 def _banner(source: ReportInput) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from hlfd.config import SegmentSettings
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
+from hlfd.files import write_json
 from hlfd.inference.segmenter import Segmenter
 from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS, PHANTOM_LABELS
@@ -48,8 +48,8 @@ def assess_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelToke
             }
             clock.advance()
     summary = {kind: summarise(scores) for kind, scores in cases.items()}
-    _write(folder / "cases.json", cases)
-    _write(folder / "summary.json", summary)
+    write_json(folder / "cases.json", cases)
+    write_json(folder / "summary.json", summary)
     return summary
 
 
@@ -123,7 +123,3 @@ def _lesions(groups: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _rate(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
-
-
-def _write(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hlfd.config import from_mapping, look_up, read_yaml
 from hlfd.data.layouts import LAYOUTS
 from hlfd.errors import ConfigError
 from hlfd.training.case_source import CasePatches
-from hlfd.training.recipe import NetworkRecipe, PackageRecipe, missing, read_networks, tuples
+from hlfd.training.recipe import NetworkRecipe, PackageRecipe, missing, read_networks
 from hlfd.training.teacher_cache import CacheSettings
 
 DATASET_STAGES = ("prepare", "locator", "teacher", "cache", "distil", "evaluate", "package")
@@ -128,15 +129,19 @@ def read_dataset_recipe(path: Path) -> DatasetRecipe:
     data = read_yaml(path)
     where = f'recipe "{path}"'
     try:
-        label_values = {str(name): tuple(values) for name, values in data["data_set"]["label_values"].items()}
-        data_set = {**tuples(data["data_set"]), "label_values": label_values}
-        data["data_set"] = from_mapping(DataSet, data_set, f"{where}, data_set")
+        data["data_set"] = read_data_set(data["data_set"], where)
         data["networks"] = read_networks(data["networks"], CasePatches, where)
         if data.get("cache") is not None:
-            data["cache"] = from_mapping(CacheSettings, tuples(data["cache"]), f"{where}, cache")
+            data["cache"] = from_mapping(CacheSettings, data["cache"], f"{where}, cache")
         data["folder"] = Path(data["folder"])
     except (KeyError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"{where} lacks or misstates {error}.", "Compare it with configs/kits23/kits23.yaml."
         ) from error
     return from_mapping(DatasetRecipe, data, where)
+
+
+def read_data_set(values: dict[str, Any], where: str) -> DataSet:
+    """Return what the recipe called ``where`` says about its data set; raise ``ConfigError`` for a wrong key."""
+    label_values = {str(name): tuple(members) for name, members in values["label_values"].items()}
+    return from_mapping(DataSet, {**values, "label_values": label_values}, f"{where}, data_set")

@@ -15,6 +15,7 @@ from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
 from hlfd.distillation import DistillSettings
 from hlfd.errors import ConfigError
+from hlfd.networks.merge import channel_groups
 from hlfd.training.case_source import CasePatches
 from hlfd.training.settings import TrainSettings
 
@@ -55,14 +56,11 @@ class NetworkRecipe:
     @property
     def guided(self) -> bool:
         """Whether a method of the distillation reads the teacher."""
-        return self.distillation is not None and any(e.name != "none" for e in self.distillation.entries())
+        return self.distillation is not None and self.distillation.guided
 
     def channel_groups(self) -> list[list[int]]:
         """Return the training channels merged into each exported channel, background first."""
-        index = {name: i for i, name in enumerate(self.classes, start=1)}
-        groups = [[index[member] for member in members] for members in self.exported.values()]
-        used = {i for group in groups for i in group}
-        return [[i for i in range(len(self.classes) + 1) if i not in used], *groups]
+        return channel_groups(list(self.classes), self.exported)
 
 
 def missing(name: str) -> Callable[[], Any]:
@@ -130,7 +128,7 @@ def read_recipe(path: Path) -> Recipe:
     where = f'recipe "{path}"'
     try:
         for pool in ("train", "validation", "test"):
-            data[pool] = from_mapping(PoolSettings, tuples(data[pool]), f"{where}, {pool}")
+            data[pool] = from_mapping(PoolSettings, data[pool], f"{where}, {pool}")
         data["networks"] = read_networks(data["networks"], PatchSettings, where)
         data["folder"] = Path(data["folder"])
     except (KeyError, AttributeError, TypeError) as error:
@@ -147,20 +145,11 @@ def read_networks(
     networks = {}
     for name, entry in entries.items():
         look_up(name, NETWORK_STAGES, f"network in {where}")
-        patch: Any = from_mapping(patches, tuples(entry["patch"]), f"{where}, {name}, patch")
-        training = from_mapping(TrainSettings, tuples(entry["training"]), f"{where}, {name}, training")
+        patch: Any = from_mapping(patches, entry["patch"], f"{where}, {name}, patch")
+        training = from_mapping(TrainSettings, entry["training"], f"{where}, {name}, training")
         values = {**entry, "patch": patch, "training": training}
         if entry.get("distillation") is not None:
-            settings = tuples(entry["distillation"])
-            values["distillation"] = from_mapping(DistillSettings, settings, f"{where}, {name}, distillation")
+            given = entry["distillation"]
+            values["distillation"] = from_mapping(DistillSettings, given, f"{where}, {name}, distillation")
         networks[name] = from_mapping(NetworkRecipe, values, f"{where}, {name}")
     return networks
-
-
-def tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the mapping with lists, also nested ones, as tuples: the type of frozen settings."""
-
-    def convert(value: Any) -> Any:
-        return tuple(convert(v) for v in value) if isinstance(value, list) else value
-
-    return {name: convert(value) for name, value in values.items()}

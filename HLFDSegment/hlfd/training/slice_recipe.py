@@ -15,8 +15,7 @@ from hlfd.config import from_mapping, look_up, read_yaml
 from hlfd.data.slices import SliceSettings
 from hlfd.distillation import DistillSettings
 from hlfd.errors import ConfigError
-from hlfd.training.dataset_recipe import DataSet
-from hlfd.training.recipe import tuples
+from hlfd.training.dataset_recipe import DataSet, read_data_set
 from hlfd.training.settings import TrainSettings
 
 SLICE_STAGES = ("prepare", "teacher", "distil", "evaluate")
@@ -48,7 +47,7 @@ class SliceNetwork:
     @property
     def guided(self) -> bool:
         """Whether a method of the distillation reads the teacher."""
-        return any(entry.name != "none" for entry in self.distillation.entries())
+        return self.distillation.guided
 
     def settings(self, slices: int, steps: int | None = None) -> TrainSettings:
         """Return the training settings for ``slices`` slices per epoch, or for ``steps`` steps in a quick trial."""
@@ -106,10 +105,8 @@ def read_slice_recipe(path: Path) -> SliceRecipe:
     data = read_yaml(path)
     where = f'recipe "{path}"'
     try:
-        label_values = {str(name): tuple(values) for name, values in data["data_set"]["label_values"].items()}
-        data_set = {**tuples(data["data_set"]), "label_values": label_values}
-        data["data_set"] = from_mapping(DataSet, data_set, f"{where}, data_set")
-        data["slices"] = from_mapping(SliceSettings, tuples(data["slices"]), f"{where}, slices")
+        data["data_set"] = read_data_set(data["data_set"], where)
+        data["slices"] = from_mapping(SliceSettings, data["slices"], f"{where}, slices")
         data["networks"] = {str(name): _network(entry, f"{where}, {name}") for name, entry in data["networks"].items()}
         data["folder"] = Path(data["folder"])
     except (KeyError, AttributeError, TypeError) as error:
@@ -120,8 +117,7 @@ def read_slice_recipe(path: Path) -> SliceRecipe:
 
 
 def _network(entry: dict[str, Any], where: str) -> SliceNetwork:
-    values = {**entry, "training": from_mapping(TrainSettings, tuples(entry["training"]), f"{where}, training")}
+    values = {**entry, "training": from_mapping(TrainSettings, entry["training"], f"{where}, training")}
     if "distillation" in entry:
-        settings = tuples(entry["distillation"])
-        values["distillation"] = from_mapping(DistillSettings, settings, f"{where}, distillation")
+        values["distillation"] = from_mapping(DistillSettings, entry["distillation"], f"{where}, distillation")
     return from_mapping(SliceNetwork, values, where)
