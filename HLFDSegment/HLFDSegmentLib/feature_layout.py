@@ -149,12 +149,7 @@ class FeatureLayout:
     def follow_crosshair(self, on_move: Callable[[tuple[float, float, float]], None]) -> None:
         """Let the views go where the cross-hair is put, also from outside them; ``on_move`` hears its RAS position."""
         self.stop_following()
-        node = self._scene.GetSingletonNode(_CROSSHAIR, "vtkMRMLCrosshairNode")
-        if node is None:
-            node = slicer.vtkMRMLCrosshairNode()
-            node.SetCrosshairName(_CROSSHAIR)
-            node.SetSingletonTag(_CROSSHAIR)
-            node = self._scene.AddNode(node)
+        node = self._crosshair_node()
         self._position = tuple(node.GetCrosshairRAS())
 
         def moved(caller: Any, event: str) -> None:
@@ -166,6 +161,20 @@ class FeatureLayout:
                 on_move(position)
 
         self._crosshair = node, node.AddObserver("ModifiedEvent", moved)
+
+    def crosshair(self) -> tuple[float, float, float]:
+        """Return where the cross-hair is, RAS in mm."""
+        x, y, z = self._crosshair_node().GetCrosshairRAS()
+        return x, y, z
+
+    def _crosshair_node(self) -> slicer.vtkMRMLCrosshairNode:
+        node = self._scene.GetSingletonNode(_CROSSHAIR, "vtkMRMLCrosshairNode")
+        if node is None:
+            node = slicer.vtkMRMLCrosshairNode()
+            node.SetCrosshairName(_CROSSHAIR)
+            node.SetSingletonTag(_CROSSHAIR)
+            node = self._scene.AddNode(node)
+        return node
 
     def stop_following(self) -> None:
         """Leave the views where they are."""

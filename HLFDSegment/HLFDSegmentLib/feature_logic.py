@@ -2,6 +2,7 @@
 
 logic = FeatureLogic(scene, WorkerEngine(SegmentSettings(model="kidney")))
 logic.event.connect(on_event)         # Stage, Progress, Warn
+logic.glanced.connect(on_glanced)     # FeatureMaps of one layer pair around the tumor; the others follow
 logic.finished.connect(on_finished)   # FeatureMaps: pairs, roles, kinds, channels, numbers
 logic.failed.connect(on_failed)       # HlfdError
 logic.cancelled.connect(on_cancelled)
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 from hlfd.errors import HlfdError, InputError, UsageError
 from hlfd.jobs import Job
 from hlfd.jobs.job import State as JobState
-from hlfd.viewer import FeatureRequest
+from hlfd.viewer import GLANCE, PART_MM, FeatureRequest
+from hlfd.volume import Volume
 from HLFDSegmentLib.feature_layout import FeatureLayout
 from HLFDSegmentLib.feature_maps import FeatureMaps, Map, Selection
 from HLFDSegmentLib.feature_nodes import FeatureNodes
@@ -36,9 +38,8 @@ from HLFDSegmentLib.signals import Signal
 from HLFDSegmentLib.volumes import volume_from_node
 from HLFDSegmentLib.worker_engine import WorkerEngine
 
-_REMOVED = "The input volume was removed from the scene; nothing was added."
+_REMOVED = "The input volume was removed from the scene, so the work was stopped."
 _POLL_SECONDS = 0.02
-_FIRST = ("d2", "d3", "d4")  # the finest stage of the decoder is the easiest to read
 DEFAULT_OPACITY = 0.6
 
 
@@ -46,12 +47,14 @@ class FeatureLogic:
     """Shows what the networks of ``engine.settings.model`` look at in a volume of ``scene``.
 
     Each start ends with exactly one of the signals ``finished(maps)``, ``failed(error)``, ``cancelled(reason)``, all
-    emitted in the owner's thread from ``poll()``. ``moved(position)`` tells the RAS position of the cross-hair,
-    ``left()`` that the maps are gone.
+    emitted in the owner's thread from ``poll()``. Where no pairs are named, one pair of the part around the tumor is
+    shown first (``glanced(maps)``); what comes next takes its place, and it stays where that fails or is cancelled.
+    ``moved(position)`` tells the RAS position of the cross-hair, ``left()`` that the maps are gone.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene, engine: WorkerEngine) -> None:
         self.event = Signal("event")
+        self.glanced = Signal("maps")
         self.finished = Signal("maps")
         self.failed = Signal("error")
         self.cancelled = Signal("reason")
@@ -66,9 +69,12 @@ class FeatureLogic:
         self._nodes = FeatureNodes(scene)
         self._numbers = FeatureNumbers(scene)
         self._opacity, self._table = DEFAULT_OPACITY, ""
+        self._numbers_of = ""
         self._shown: dict[str, Map] = {}
         self._job: Job | None = None
         self._kept: Job | None = None
+        self._rest: tuple[dict[str, Any], Volume] | None = None  # what follows a glance
+        self._glanced = False  # whether it follows now
         self._reason = ""
         me = weakref.ref(self)  # a scene may outlive a logic that nobody closed
 
@@ -96,12 +102,20 @@ class FeatureLogic:
         if volume_node is None or volume_node.GetScene() is not self.scene:
             raise InputError("No volume of this scene was chosen.", "Load a CT and choose it as input.")
         values = dict(request or {})
-        FeatureRequest.of(values)
+        wanted = FeatureRequest.of(values)
         volume = volume_from_node(volume_node, world=True)
-        settings = {"settings": asdict(self.engine.settings), "affine": volume.affine.tolist(), "name": volume.name}
-        self._reason = ""
+        self._reason, self._glanced = "", False
         self.volume_node = volume_node
-        self._job = self.engine.jobs.submit("features", {**settings, "request": values}, {"volume": volume.array})
+        if wanted.pairs or wanted.first:
+            self._submit(values, volume)
+        else:
+            self._submit({**values, **GLANCE, "part_mm": wanted.part_mm or PART_MM}, volume)
+            self._rest = values, volume
+
+    def _submit(self, request: Mapping[str, Any], volume: Volume) -> None:
+        settings = {"settings": asdict(self.engine.settings), "affine": volume.affine.tolist(), "name": volume.name}
+        self._rest = None
+        self._job = self.engine.jobs.submit("features", {**settings, "request": request}, {"volume": volume.array})
 
     def cancel(self, reason: str = "Cancelled by the user.") -> None:
         """Ask the work to stop; ``cancelled`` follows from ``poll()``."""
@@ -134,6 +148,7 @@ class FeatureLogic:
         return True
 
     def _conclude(self, job: Job) -> None:
+        rest, self._rest = self._rest, None
         if self._reason or job.state is JobState.CANCELLED:
             job.release()
             self.cancelled.emit(self._reason or "Cancelled.")
@@ -142,22 +157,32 @@ class FeatureLogic:
             job.release()
             self.failed.emit(job.error)
             return
+        again, self._glanced = self._glanced, rest is not None
         self._forget()
         self._kept, self.maps = job, FeatureMaps(job.result, job.arrays)
         try:
-            self._enter(self.maps)
+            self._enter(self.maps, again)
+            if rest is not None:
+                request, volume = rest
+                same = {"region": self.maps.answer["region"], "around": self.maps.answer["around"]}
+                self._submit({**request, **same}, volume)
         except HlfdError as error:
             self.failed.emit(error)
             return
-        self.finished.emit(self.maps)
+        (self.finished if rest is None else self.glanced).emit(self.maps)
 
-    def _enter(self, maps: FeatureMaps) -> None:
-        self.layout.enter(maps.roles)
-        self.layout.follow_crosshair(self.moved.emit)
+    def _enter(self, maps: FeatureMaps, again: bool = False) -> None:
+        """Show maps; ``again`` where the views show a glance already, and stay where the user moved them."""
+        if not again:
+            self.layout.enter(maps.roles)
+            self.layout.follow_crosshair(self.moved.emit)
         for node in self._numbers.fill(maps):
             self._nodes.keep_together(node)
-        pair = next((name for name in _FIRST if name in maps.pairs), maps.pairs[-1])
+        pair = next((name for name in GLANCE["first"] if name in maps.pairs), maps.pairs[-1])
+        self._numbers_of = ""
         self.show(self.selection if self._still_there(maps) else Selection(pair))
+        if again:
+            return
         for role in maps.roles:
             self._nodes.add_legend(role, self.layout.slice_node(role).GetID())
         self.layout.look_at(maps.focus, maps.extent * 1.15)
@@ -171,7 +196,6 @@ class FeatureLogic:
         """Show another layer pair, kind of map or channel; raises ``UsageError`` for one that is not there."""
         maps = self._maps()
         found = {role: maps.map(role, selection) for role in maps.roles}
-        changed_pair = self.selection is None or self.selection.pair != selection.pair
         self.selection, self._shown = selection, {}
         for role, shown in found.items():
             composite = self.layout.composite_node(role)
@@ -184,8 +208,9 @@ class FeatureLogic:
             composite.SetForegroundVolumeID(node.GetID() if node is not None else None)
             composite.SetForegroundOpacity(self._opacity)
             composite.EndModify(was_modifying)
-        if changed_pair or not self.selection:
+        if self._numbers_of != selection.pair:
             self._numbers.show(maps, selection.pair)
+            self._numbers_of = selection.pair
 
     def show_channel(self, role: str, channel: int) -> None:
         """Show a channel of one network, and leave those of the others."""
@@ -231,7 +256,9 @@ class FeatureLogic:
         return found
 
     def leave(self) -> None:
-        """Restore the user's layout and take the viewer's nodes out of the scene."""
+        """Restore the user's layout and take the viewer's nodes out of the scene; what follows a glance is stopped."""
+        if self._glanced:
+            self.cancel("The feature viewer was left.")
         self.layout.leave()
         self._nodes.remove()
         self._numbers.remove()

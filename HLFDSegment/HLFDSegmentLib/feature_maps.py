@@ -77,9 +77,14 @@ class FeatureMaps:
 
     @property
     def extent(self) -> NDArray[np.float64]:
-        """Size of the region in mm along R, A, S."""
-        region = self.answer["regions"][self.answer["region"]]
-        return np.subtract(region["high"], region["low"])
+        """Size in mm along R, A, S of what is shown: the region, or the part of it that was looked at."""
+        shown = self.answer.get("part") or self.answer["regions"][self.answer["region"]]
+        return np.subtract(shown["high"], shown["low"])
+
+    @property
+    def partial(self) -> bool:
+        """Whether only a part of the region was looked at."""
+        return bool(self.answer.get("part"))
 
     def title(self, role: str) -> str:
         """Return what to call the network of ``role``."""

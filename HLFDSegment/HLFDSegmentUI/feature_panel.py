@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from hlfd.config import SegmentSettings
 from hlfd.errors import HlfdError
 from hlfd.events import Event, Progress, Stage, Warn
+from hlfd.viewer import PART_MM
 from hlfd.words import duration
 from HLFDSegmentLib.feature_colors import CHOICES
 from HLFDSegmentLib.feature_figure import export_figure, export_maps
@@ -38,6 +39,11 @@ _STAGES = {
     "run undistilled": "Running the student without distillation",
     "maps": "Making the maps",
 }
+_PLACES = {
+    "tumor": "Around the tumor (quick)",
+    "crosshair": "Around the cross-hair (quick)",
+    "whole": "Whole region with most tumor",
+}
 _HEADERS = ("Network", "Channel", "Selectivity")
 
 
@@ -52,12 +58,13 @@ class FeatureSection:
         self._filling = False
         self.logic = FeatureLogic(slicer.mrmlScene, engine)
         self.logic.event.connect(self._on_event)
+        self.logic.glanced.connect(self._on_glanced)
         self.logic.finished.connect(self._on_finished)
         self.logic.failed.connect(self._on_failed)
         self.logic.cancelled.connect(self._on_cancelled)
         self.logic.moved.connect(self._on_moved)
         self.logic.left.connect(self._on_left)
-        ui.featureRegion.addItem(_("Automatic (most tumor)"))
+        self._fill_regions(())
         for name in (_("Own of each map"), *CHOICES):
             ui.featureColors.addItem(name)
         for orientation in ORIENTATIONS:
@@ -108,7 +115,7 @@ class FeatureSection:
             if settings is None:
                 return
             self.logic.engine.settings = settings
-            request: dict[str, Any] = {"region": self._ui.featureRegion.currentIndex - 1}
+            request = self._what()
             teacher = self._ui.featureTeacher.currentPath
             if teacher:
                 request["teacher"] = teacher
@@ -116,6 +123,15 @@ class FeatureSection:
             self._show_running(True)
             self._say(_("Starting..."))
             self._busy.begin(_("Feature maps: model {model}").format(model=settings.model))
+
+    def _what(self) -> dict[str, Any]:
+        """Return the fields of the request that say which part of the volume is looked at."""
+        index = self._ui.featureRegion.currentIndex
+        if index >= len(_PLACES):
+            return {"region": index - len(_PLACES)}
+        name = list(_PLACES)[index]
+        around = {"around": self.logic.layout.crosshair()} if name == "crosshair" else {}
+        return {**around, "part_mm": 0.0 if name == "whole" else PART_MM}
 
     def _on_cancel(self, checked: bool = False) -> None:
         self._say(_("Cancelling..."))
@@ -130,47 +146,58 @@ class FeatureSection:
         elif isinstance(event, Warn):
             self._busy.say(event.message)
 
+    def _on_glanced(self, maps: FeatureMaps) -> None:
+        self._show_all(maps)
+        self._show_running(True)
+        said = _("Layer {layer} is shown first: {place}. The other layers, class evidence and full precision follow...")
+        self._say("\n".join([said.format(layer=maps.pairs[0], place=_place(maps)), *_notes(maps)]))
+
     def _on_finished(self, maps: FeatureMaps) -> None:
         self._show_running(False)
-        self._fill_regions(maps)
-        self._fill_choices()
-        self._show_maps(True)
+        self._show_all(maps)
         text = _("Done in {time} on {device}.").format(
             time=duration(maps.answer["seconds"]), device=maps.answer["device"]
         )
-        region = maps.answer["regions"][maps.answer["region"]]["name"]
-        notes = [f"{text} " + _("Region: {name}.").format(name=region), *maps.answer["warnings"]]
-        if "teacher" not in maps.roles:
-            notes.append(_("This model has no teacher, so the student is shown alone. Another teacher can be chosen."))
-        if not maps.answer["voxels"]["tumor"]:
-            notes.append(_("The student found no tumor here; channels are ordered by how they tell the kidney."))
-        self._say("\n".join(notes))
+        shown = _("Shown: {place}.").format(place=_place(maps))
+        self._say("\n".join([f"{text} {shown}", *_notes(maps)]))
         self._busy.end(text)
+
+    def _show_all(self, maps: FeatureMaps) -> None:
+        self._fill_regions(maps.regions)
+        self._fill_choices()
+        self._show_maps(True)
 
     def _on_failed(self, error: HlfdError) -> None:
         self._show_running(False)
-        self._say(error.message)
+        self._say(self._with_what_stays(error.message))
         self._busy.end(str(error))
         show_error(error)
 
     def _on_cancelled(self, reason: str) -> None:
         self._show_running(False)
         self._show_maps(self.logic.maps is not None)
-        self._say(reason)
+        self._say(self._with_what_stays(reason))
         self._busy.end(reason)
+
+    def _with_what_stays(self, text: str) -> str:
+        maps = self.logic.maps
+        if maps is None:
+            return text
+        kept = _("Still shown: layer {layer}, {place}.") if len(maps.pairs) == 1 else _("Still shown: {place}.")
+        return f"{text} " + kept.format(layer=maps.pairs[0], place=_place(maps))
 
     def _on_moved(self, position: tuple[float, float, float]) -> None:
         values = self.logic.values_at(position)
         texts = [f"{_(TITLES[role])}: {value:.3g}" for role, value in values.items()]
         self._ui.featureValues.text = _("At the cross-hair: ") + ", ".join(texts) if texts else ""
 
-    def _fill_regions(self, maps: FeatureMaps) -> None:
+    def _fill_regions(self, regions: Sequence[str]) -> None:
         selector = self._ui.featureRegion
-        chosen = selector.currentIndex
+        chosen = max(selector.currentIndex, 0)
         selector.clear()
-        for name in (_("Automatic (most tumor)"), *maps.regions):
-            selector.addItem(name)
-        selector.setCurrentIndex(min(chosen, len(maps.regions)))
+        for name in (*_PLACES.values(), *(_("Whole {region}").format(region=_(name)) for name in regions)):
+            selector.addItem(_(name))
+        selector.setCurrentIndex(chosen if chosen < len(_PLACES) + len(regions) else 0)
 
     def _fill_choices(self) -> None:
         """List the layer pairs and kinds of map that there are, and show which are chosen."""
@@ -268,3 +295,25 @@ class FeatureSection:
         ui.featureChannels.visible = shown
         if not shown:
             ui.featureValues.text = ""
+
+
+def _place(maps: FeatureMaps) -> str:
+    """Say what of the volume is shown."""
+    region = _(maps.answer["regions"][maps.answer["region"]]["name"])
+    if not maps.partial:
+        return _("{region}, whole").format(region=region)
+    size = " x ".join(f"{length:.0f}" for length in maps.extent)
+    return _("{region}, a part of {size} mm").format(region=region, size=size)
+
+
+def _notes(maps: FeatureMaps) -> list[str]:
+    """Say what is odd or missing."""
+    notes = list(maps.answer["warnings"])
+    if "teacher" not in maps.roles:
+        alone = _("This model has no teacher, so the student is shown alone.")
+        pair = _("This model has no teacher, so there is nothing that the students can be compared with.")
+        own = _("A teacher of your own can be named above under Other teacher.")
+        notes.append(f"{alone if len(maps.roles) == 1 else pair} {own}")
+    if not maps.answer["voxels"]["tumor"]:
+        notes.append(_("The student found no tumor here; channels are ordered by how they tell the kidney."))
+    return notes

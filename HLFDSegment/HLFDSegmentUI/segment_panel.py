@@ -54,7 +54,7 @@ class SegmentPanel:
         self.results = ResultsSection(ui, self)
         self.model = ModelSection(ui, self._on_model)
         self.device = DeviceSection(ui, self._on_device)
-        self.setup = SetupSection(ui, requirements_file, self.probe)
+        self.setup = SetupSection(ui, requirements_file, self.probe, self.engine.jobs.restart)
         self.batch = BatchSection(ui, lambda: self.engine.jobs, self._settings, self)
         self.features = FeatureSection(ui, self.engine, self._settings, self)
         ui.runButton.connect("clicked(bool)", self._on_run)

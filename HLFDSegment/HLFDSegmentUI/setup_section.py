@@ -8,27 +8,41 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
+from hlfd.errors import UsageError
 from hlfd.inference.backends import nvidia_present
 from HLFDSegmentLib.requirements import Requirement, missing, requirements
 from HLFDSegmentUI.dialogs import confirmed, errors_shown
 
 _REQUESTER = "HLFD"
 _TORCH_VERSION = ">=2.4"
+_AGAIN_MS = 250
 
 
 class SetupSection:
-    """Lists the packages; ``on_installed`` hears when some were installed. What trains cannot do without PyTorch."""
+    """Lists the packages. When some were installed, ``restart_worker`` is called as soon as no job runs, then
+    ``on_installed``. What trains cannot do without PyTorch."""
 
     def __init__(
-        self, ui: Any, requirements_file: Path, on_installed: Callable[[], None], torch_needed: bool = False
+        self,
+        ui: Any,
+        requirements_file: Path,
+        on_installed: Callable[[], None],
+        restart_worker: Callable[[], None],
+        torch_needed: bool = False,
     ) -> None:
         self._ui = ui
         self._file = requirements_file
         self._on_installed = on_installed
+        self._restart_worker = restart_worker
         self._torch_needed = torch_needed
+        self._timer = qt.QTimer(ui.installButton)  # with a parent, which ends it with the panel
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_AGAIN_MS)
+        self._timer.connect("timeout()", self._restart)
         ui.installButton.connect("clicked(bool)", self._on_install)
         ui.torchButton.connect("clicked(bool)", self._on_torch)
         self._ui.setupHint.visible = False
@@ -101,9 +115,18 @@ class SetupSection:
     def _after_install(self) -> None:
         self.refresh()
         self._ui.setupHint.text = _(
-            "Installed. If a package was in use before, restart Slicer to load the new version."
+            "Installed. If Slicer used another version of a package before, restart Slicer to load the new one."
         )
         self._ui.setupHint.visible = True
+        self._restart()
+
+    def _restart(self) -> None:
+        """Let the worker begin anew, which alone shows it the packages; not before the jobs that run have ended."""
+        try:
+            self._restart_worker()
+        except UsageError:
+            self._timer.start()
+            return
         self._on_installed()
 
 

@@ -54,9 +54,9 @@ class TrainPanel:
         for label in (ui.noticeLabel, ui.warningLabel):
             label.setStyleSheet(_NOTICE_STYLE)
         self._log = LogSection(ui, self._details)
-        self.setup = SetupSection(ui, requirements_file, self._probe_devices, torch_needed=True)
+        self.setup = SetupSection(ui, requirements_file, self._probe_devices, self.jobs.restart, torch_needed=True)
         self.device = DeviceSection(ui, lambda device: None)
-        self.project = ProjectSection(ui, self.cases, self._on_project)
+        self.project = ProjectSection(ui, self.cases, self)
         self.list = CasesSection(ui, self.cases, self)
         self.add = AddSection(ui, self.cases, self)
         self.imports = ImportSection(ui, self.cases, self)
@@ -149,6 +149,7 @@ class TrainPanel:
         return "\n\n".join(filter(None, (run.log_tail() if run is not None else "", self.jobs.log())))
 
     def _on_project(self, project: Project) -> None:
+        self.project.remember()
         self.say(_("Project {folder}").format(folder=project.folder))
         self.settings.refresh(project.model)
         found = self.training.find(project.folder)
@@ -178,7 +179,9 @@ class TrainPanel:
 
     def _on_task(self, task: str, result: Any) -> None:
         self.tasks.show_end("")
-        if task == "add":
+        if task in ("open", "create"):
+            self._on_project(result)
+        elif task == "add":
             self.add.clear()
             self.tasks.show_end(_("Added: {case}.").format(case=result.caption))
         elif task == "update":

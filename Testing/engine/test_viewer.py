@@ -13,8 +13,8 @@ from hlfd.preprocess.frame import make_frame
 from hlfd.preprocess.grid import Box, grid_over
 from hlfd.preprocess.intensity import window_channels
 from hlfd.preprocess.orientation import canonical
-from hlfd.viewer import FeatureRequest, Pair, default_pairs, grid_affine, stage_affine
-from hlfd.viewer.region import name_regions, working_grid
+from hlfd.viewer import GLANCE, FeatureRequest, Pair, default_pairs, grid_affine, stage_affine
+from hlfd.viewer.region import name_regions, part_of, working_grid
 from hlfd.volume import Volume
 from hlfd.worker.context import JobContext
 from Testing.viewer_package import SPACING, WINDOWS, write_viewer_package
@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch")
 from hlfd.features import FeatureTap  # noqa: E402
 from hlfd.models.build import load_network  # noqa: E402
 from hlfd.viewer.networks import load_networks  # noqa: E402
+from hlfd.viewer.part import densest  # noqa: E402
 from hlfd.worker import job_features  # noqa: E402
 
 BOX = {"mode": "box", "device": "cpu", "threads": 1}
@@ -132,6 +133,79 @@ def averaged_stages(name: str, image: np.ndarray):
         network(torch.from_numpy(image)[None, None].float())
     for feature in features.values():
         yield feature[0, 0].numpy(), image.shape[0] // feature.shape[2]
+
+
+class TestParts:
+    def test_a_part_is_a_cube_of_whole_blocks_inside_the_grid(self):
+        grid = grid_over(Box((0.0, 0.0, 0.0), (96.0, 60.0, 30.0)), 1.0, 2)
+        assert part_of(grid, (48, 30, 15), 32.0, 8) == ((32, 16, 0), (64, 48, 30))
+        assert part_of(grid, (0, 59, 15), 32.0, 8) == ((0, 28, 0), (32, 60, 30))
+        assert part_of(grid, (48, 30, 15), 1.0, 8)[1][0] - part_of(grid, (48, 30, 15), 1.0, 8)[0][0] == 16
+
+    def test_the_focus_is_where_most_of_the_tumor_is(self):
+        mask = torch.zeros(96, 96, 96, dtype=torch.bool)
+        mask[10:14, 10:14, 10:14] = True
+        mask[70:80, 60:70, 80:90] = True
+        assert densest(mask) == pytest.approx((74.5, 64.5, 84.5))
+        rim = torch.zeros(33, 33, 33, dtype=torch.bool)
+        rim[32, 32, 32] = True
+        assert densest(rim) == pytest.approx((32, 32, 32))
+
+    def test_a_part_shows_the_same_place_as_the_whole(self, package, patient, seen, tmp_path):
+        """The first layer of the student looks at few voxels, so inside the part it is what it is in the whole."""
+        whole, arrays = seen
+        focus = np.add(whole["focus"], [4.0, -8.0, 4.0])
+        request = {"pairs": ["e1"], "part_mm": 64.0, "around": focus.tolist(), "evidence": False}
+        answer, part = look(package, patient[0], tmp_path, request)
+        assert answer["part"] is not None
+        assert max(answer["shape"]) == 16
+        layers = [entry["pairs"][0]["layers"]["student"] for entry in (answer, whole)]
+        one, other = (np.array(layer["affine"]) for layer in layers)
+        start = np.linalg.inv(other) @ one[:, 3]
+        np.testing.assert_allclose(start[:3], np.rint(start[:3]), atol=1e-6)
+        i, j, k = np.rint(start[:3]).astype(int)
+        a, b = part["e1-student-channels"], arrays["e1-student-channels"]
+        b = b[:, k : k + a.shape[1], j : j + a.shape[2], i : i + a.shape[3]]
+        alive = int(a.astype(np.float32).std((1, 2, 3)).argmax())
+        assert np.corrcoef(a[alive].ravel(), b[alive].ravel())[0, 1] == pytest.approx(1, abs=1e-3)
+        low, high = np.array(answer["part"]["low"]), np.array(answer["part"]["high"])
+        assert (low <= focus).all()
+        assert (focus <= high).all()
+
+    def test_a_glance_is_one_pair_without_evidence_and_its_numbers_are_nearly_those_of_full_precision(
+        self, package, patient, tmp_path
+    ):
+        (tmp_path / "rest").mkdir()
+        glance, arrays = look(package, patient[0], tmp_path, {**GLANCE, "part_mm": 64.0})
+        assert [pair["name"] for pair in glance["pairs"]] == ["d2"]
+        assert not any("evidence" in name for name in arrays)
+        same = {"region": glance["region"], "around": glance["around"], "part_mm": 64.0, "pairs": ["d2"]}
+        full, _ = look(package, patient[0], tmp_path / "rest", same)
+        np.testing.assert_allclose(full["affine"], glance["affine"])
+        for role, layer in full["pairs"][0]["layers"].items():
+            assert glance["pairs"][0]["layers"][role]["numbers"] == pytest.approx(layer["numbers"], abs=0.02)
+
+    def test_a_position_outside_of_what_was_found_is_said(self, package, patient, tmp_path):
+        request = {"pairs": ["e1"], "around": [0.0, 0.0, 5000.0], "part_mm": 64.0, "evidence": False}
+        answer, _ = look(package, patient[0], tmp_path, request)
+        assert any("lies outside" in warning for warning in answer["warnings"])
+
+    @pytest.mark.parametrize("name", ["s2d_unet", "dynunet_small", "segresnet"])
+    def test_a_pass_that_ends_at_the_last_tap_gives_the_features_of_a_whole_one(self, name):
+        from hlfd.networks import build_network
+        from hlfd.viewer.networks import Viewed
+
+        torch.manual_seed(0)
+        widths = {} if name == "segresnet" else {"widths": (4, 8, 8)}
+        network = build_network(name, in_channels=1, classes=3, **widths).eval().requires_grad_(False)
+        image = torch.randn(1, 1, 32, 32, 32)
+        viewed = Viewed("teacher", name, network, dict(network.taps))
+        with torch.no_grad(), FeatureTap(network, network.taps) as whole:
+            network(image)
+        for tap in network.taps:
+            short = viewed.look(image, (tap,), None)
+            torch.testing.assert_close(short.features[tap], whole[tap][0])
+        assert not any(module._forward_hooks for module in network.modules())
 
 
 class Numpy:
@@ -374,6 +448,9 @@ class TestRequests:
             ({"pairs": ["e1", "e1"]}, "one name"),
             ({"region": -2}, "region is -2"),
             ({"max_voxels": 5}, "max_voxels is 5"),
+            ({"part_mm": -1.0}, "part_mm is -1"),
+            ({"around": [1.0, 2.0]}, "three numbers"),
+            ({"precision": "float8"}, "float8"),
         ],
     )
     def test_say_what_is_wrong(self, values, words):

@@ -234,6 +234,71 @@ class TestWhereTheViewsLook:
         assert looked.logic.values_at((1e4, 0, 0)) == {}
 
 
+class TestTheGlance:
+    def start_and_wait_for_the_glance(self, desk, **request):
+        glances = []
+        desk.logic.glanced.connect(glances.append)
+        desk.logic.start(desk.node, {"part_mm": 64.0, **request})
+        end = time.monotonic() + 180
+        while not glances and time.monotonic() < end and desk.logic.poll():
+            time.sleep(0.01)
+        assert glances, desk.ends
+        return glances[0]
+
+    def test_one_layer_around_the_tumor_is_shown_first_and_the_others_take_its_place(self, desk):
+        first = self.start_and_wait_for_the_glance(desk)
+        assert desk.logic.running
+        assert desk.ends == []
+        assert len(first.pairs) == 1
+        assert first.partial
+        assert "evidence" not in first.kinds(first.pairs[0])
+        assert desk.foreground("student") is not None
+        desk.logic.show(Selection(first.pairs[0], "pca"))
+        offset = desk.logic.layout.slice_node("student").GetSliceOffset() + 5.0
+        desk.logic.layout.slice_node("student").SetSliceOffset(offset)
+        assert desk.logic.wait(180)
+        end, maps = desk.ends[0]
+        assert end == "finished"
+        assert len(maps.pairs) > 1
+        assert "evidence" in maps.kinds(first.pairs[0])
+        np.testing.assert_allclose(maps.answer["affine"], first.answer["affine"])  # the same part
+        assert desk.logic.selection == Selection(first.pairs[0], "pca")
+        assert desk.logic.layout.slice_node("student").GetSliceOffset() == pytest.approx(offset)  # nothing jumps
+
+    def test_cancelling_after_it_keeps_it(self, desk):
+        first = self.start_and_wait_for_the_glance(desk)
+        desk.logic.cancel()
+        assert desk.logic.wait(60)
+        assert desk.ends == [("cancelled", "Cancelled by the user.")]
+        assert desk.logic.maps is first
+        desk.logic.show(Selection(first.pairs[0], "channel"))
+        assert desk.logic.shown["student"].array.any()
+
+    def test_leaving_after_it_stops_the_rest(self, desk):
+        self.start_and_wait_for_the_glance(desk)
+        desk.logic.leave()
+        assert desk.logic.wait(60)
+        assert desk.ends == [("cancelled", "The feature viewer was left.")]
+        assert desk.logic.maps is None
+
+    def test_the_next_look_goes_to_its_own_place(self, desk):
+        self.start_and_wait_for_the_glance(desk)
+        desk.logic.cancel()
+        assert desk.logic.wait(60)
+        target = np.add(desk.logic.maps.focus, [0.0, 0.0, 24.0])
+        moved = self.start_and_wait_for_the_glance(desk, around=target.tolist())
+        assert moved.answer["around"] == pytest.approx(target.tolist())
+        assert desk.logic.wait(180)
+
+    def test_closing_the_scene_after_it_leaves_nothing(self, desk):
+        self.start_and_wait_for_the_glance(desk)
+        desk.scene.Clear()
+        assert desk.logic.wait(60)
+        assert desk.ends == [("cancelled", "The scene was closed; nothing was added.")]
+        assert desk.logic.maps is None
+        assert not desk.scene.GetFirstNodeByName("Student map")
+
+
 class TestComingAndGoing:
     def test_leaving_restores_the_layout_and_leaves_no_node(self, desk):
         own = desk.arrangement

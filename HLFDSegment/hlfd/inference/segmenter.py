@@ -159,6 +159,10 @@ class Segmenter:
         boxes, _ = self._regions(frame, body, run)
         return Located(frame, tuple(boxes), body.midline, tuple(run.warnings))
 
+    def refiner_logits(self, hu: NDArray[np.float32], cancel: CancelToken | None = None) -> NDArray[np.float32]:
+        """Return the refiner's logits (classes, z, y, x) of HU (z, y, x) at its spacing, padded to its divisor."""
+        return self._predict(self.package.refiner, hu, _Run(ignore, cancel))
+
     def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> tuple[list[Box], Found | None]:
         """Return the boxes to refine and what the locator found, None where the whole body is refined."""
         locator = self.package.locator

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from hlfd.viewer.region import Region, grid_affine, stage_affine
-from hlfd.viewer.request import KINDS, ROLES, FeatureRequest, Pair, default_pairs
+from hlfd.viewer.request import GLANCE, KINDS, PART_MM, ROLES, FeatureRequest, Pair, default_pairs
 
 __all__ = [
+    "GLANCE",
     "KINDS",
+    "PART_MM",
     "ROLES",
     "FeatureRequest",
     "Pair",

@@ -20,8 +20,8 @@ def common_size(one: Tensor, other: Tensor) -> tuple[int, ...]:
 def cosine(one: Tensor, other: Tensor) -> float:
     """Return the cosine of two maps (k, j, i), the finer one first averaged to the size of the coarser."""
     size = common_size(one, other)
-    a, b = (pooled(part[None], size).flatten().double() for part in (one, other))
-    return float(a @ b / (a.norm() * b.norm()).clamp_min(_TINY))
+    a, b = (relative(pooled(part[None], size).flatten()) for part in (one, other))
+    return float(_sum(a * b) / (_sum(a * a) * _sum(b * b)).sqrt().clamp_min(_TINY))
 
 
 def linear_cka(one: Tensor, other: Tensor) -> float:
@@ -32,21 +32,28 @@ def linear_cka(one: Tensor, other: Tensor) -> float:
     """
     size = common_size(one, other)
     x, y = (_centred(pooled(part, size)) for part in (one, other))
-    cross = (y @ x.T).square().sum()
-    return float(cross / ((x @ x.T).norm() * (y @ y.T).norm()).clamp_min(_TINY))
+    cross = (y @ x.T).double().square().sum()
+    return float(cross / ((x @ x.T).double().norm() * (y @ y.T).double().norm()).clamp_min(_TINY))
 
 
 def _centred(features: Tensor) -> Tensor:
-    flat = features.flatten(1).double()
-    return flat - flat.mean(1, keepdim=True)
+    """Return the centred channels (C, voxels), scaled to a mean square of one, which changes no alignment."""
+    flat = features.flatten(1)
+    flat = flat - flat.mean(1, keepdim=True)
+    scale = flat.square().mean(dtype=torch.float64).sqrt().clamp_min(_TINY)
+    return flat / scale.to(flat.dtype)
+
+
+def _sum(values: Tensor) -> Tensor:
+    return values.sum(dtype=torch.float64)
 
 
 def energy_shares(attention: Tensor, masks: Mapping[str, Tensor]) -> dict[str, float]:
     """Return which share of an attention map's sum lies in each mask (k, j, i) at input size."""
-    total = attention.sum().clamp_min(_TINY)
-    size = tuple(attention.shape)
+    shares, size = relative(attention), tuple(attention.shape)
+    total = _sum(shares).clamp_min(_TINY)
     return {
-        name: float((attention * pooled(mask[None].double(), size)[0]).sum() / total) for name, mask in masks.items()
+        name: float(_sum(shares * pooled(mask[None].to(shares.dtype), size)[0]) / total) for name, mask in masks.items()
     }
 
 

@@ -18,14 +18,15 @@ from hlfd.events import CancelToken, OnEvent, ProgressClock, Stage, Warn, ignore
 from hlfd.inference.segmenter import Located, Segmenter
 from hlfd.preprocess.intensity import window_channels
 from hlfd.viewer import compare, maps
-from hlfd.viewer.networks import Seen, Viewed, class_groups, group_masks
-from hlfd.viewer.region import Region, grid_affine, name_regions, region_to_dict, stage_affine, working_grid
+from hlfd.viewer.networks import Seen, Viewed, class_groups
+from hlfd.viewer.part import Part, region_part
+from hlfd.viewer.region import Region, name_regions, region_to_dict, stage_affine, working_grid
 from hlfd.viewer.request import FeatureRequest, Pair, default_pairs
 from hlfd.volume import Volume
 
 Save = Callable[[str, NDArray], None]
 _HIGH = 0.98
-_SAMPLE = 1_000_000
+_SAMPLE = 200_000  # for the end of a colour scale
 
 
 @dataclass
@@ -52,28 +53,28 @@ class Look:
         self.warnings += located.warnings
         regions = self._regions(located)
         pairs = self.request.pairs or default_pairs({viewed.role: viewed.taps for viewed in self.networks})
+        pairs = self.request.chosen(pairs)
         self._check(pairs)
         clock = ProgressClock(len(self.networks) + len(pairs) * len(self.networks), self.on_event, self.cancel)
         with torch.no_grad():
-            chosen = self._chosen(located, regions)
-            image, affine = self._image(located, regions[chosen])
-            seen = self._passes(image, pairs, clock)
-            labels = seen["student"].logits.argmax(0)
-            masks = group_masks(labels, class_groups(self.segmenter.package))
+            chosen, part, around = self._part(located, regions)
+            seen = self._passes(part, pairs, clock)
             self.on_event(Stage("maps"))
-            entries = [self._pair(pair, seen, masks, affine, clock) for pair in pairs]
+            entries = [self._pair(pair, seen, part, clock) for pair in pairs]
         for message in self.warnings:
             self.on_event(Warn(message))
         return {
             "regions": [region_to_dict(region, located.frame) for region in regions],
             "region": chosen,
-            "affine": affine.tolist(),
-            "shape": [int(n) for n in labels.shape],
+            "around": around,
+            "part": region_to_dict(Region(regions[chosen].name, part.grid.box()), located.frame) if part.cut else None,
+            "affine": part.affine.tolist(),
+            "shape": list(part.grid.shape),
             "networks": [
                 {"role": v.role, "title": v.title, "evidence_of": seen[v.role].evidence_of} for v in self.networks
             ],
-            "focus": _focus(masks, affine),
-            "voxels": {name: int(mask.sum()) for name, mask in masks.items()},
+            "focus": part.focus,
+            "voxels": part.voxels,
             "pairs": entries,
             "warnings": self.warnings,
         }
@@ -98,40 +99,50 @@ class Look:
         if not pairs:
             raise ConfigError("The networks have no tap of the same name.", "Name the layer pairs in the request.")
 
-    def _chosen(self, located: Located, regions: tuple[Region, ...]) -> int:
-        """Return the wanted region, or the one in which the student labels most tumor."""
-        if self.request.region >= 0 or len(regions) == 1:
-            return max(0, self.request.region)
-        student = next(viewed for viewed in self.networks if viewed.role == "student")
-        groups = class_groups(self.segmenter.package)
-        found = []
-        for region in regions:
-            image, _ = self._image(located, region)
-            labels = student.look(image, (), None).logits.argmax(0)
-            masks = group_masks(labels, groups)
-            found.append((int(masks["tumor"].sum()), int(masks["kidney"].sum())))
-        return found.index(max(found))
+    def _part(self, located: Located, regions: tuple[Region, ...]) -> tuple[int, Part, list[float]]:
+        """Return the index of the wanted region, or of that with most tumor, what of it is looked at, and around where.
 
-    def _image(self, located: Located, region: Region) -> tuple[Tensor, NDArray[np.float64]]:
-        """Return the input of the networks (1, channels, k, j, i) and its IJK->RAS matrix."""
-        entry = self.segmenter.package.refiner
-        divisor = math.lcm(*(viewed.network.divisor for viewed in self.networks))
-        grid, cut = working_grid(region.box, entry.spacing_mm, divisor, self.request.max_voxels)
+        The last is a RAS position in mm, with which a further request looks at the same part.
+        """
+        around = self.request.around
+        candidates = range(len(regions)) if self.request.region < 0 else [self.request.region]
+        if around is not None:
+            candidates = [min(candidates, key=lambda n: regions[n].distance(located.frame, around))]
+            if regions[candidates[0]].distance(located.frame, around) > 0:
+                self.warnings.append("The chosen position lies outside of what was found; the nearest part is shown.")
+        found = {n: self._region(located, regions[n]) for n in candidates}
+        chosen = max(found, key=lambda n: (found[n].voxels["tumor"], found[n].voxels["kidney"], -n))
+        part = found[chosen]
+        center = list(around or part.focus)
+        if self.request.part_mm:
+            part = part.around(center, self.request.part_mm, self._divisor)
+        return chosen, part, center
+
+    @property
+    def _divisor(self) -> int:
+        return math.lcm(*(viewed.network.divisor for viewed in self.networks))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.networks[0].network.parameters())).device
+
+    def _region(self, located: Located, region: Region) -> Part:
+        spacing = self.segmenter.package.refiner.spacing_mm
+        grid, cut = working_grid(region.box, spacing, self._divisor, self.request.max_voxels)
         said = f"The {region.name} is too large to keep all feature maps of it, so its middle is shown."
         if cut and said not in self.warnings:
             self.warnings.append(said)
-        channels = window_channels(located.frame.sample(grid), entry.windows)
-        device = next(iter(self.networks[0].network.parameters())).device
-        image = torch.from_numpy(channels).to(device, memory_format=torch.channels_last_3d)
-        return image, grid_affine(located.frame, grid)
+        return region_part(self.segmenter, located, grid, self._device, self.cancel)
 
-    def _passes(self, image: Tensor, pairs: tuple[Pair, ...], clock: ProgressClock) -> dict[str, Seen]:
-        tumors = class_groups(self.segmenter.package)["tumor"]
+    def _passes(self, part: Part, pairs: tuple[Pair, ...], clock: ProgressClock) -> dict[str, Seen]:
+        channels = window_channels(part.hu, self.segmenter.package.refiner.windows)
+        image = torch.from_numpy(channels).to(self._device, memory_format=torch.channels_last_3d)
+        tumors = class_groups(self.segmenter.package)["tumor"] if self.request.evidence else ()
         seen = {}
         for viewed in self.networks:
             self.on_event(Stage(f"run {viewed.role}"))
             taps = tuple(dict.fromkeys(pair.tap(viewed.role) for pair in pairs))
-            seen[viewed.role] = viewed.look(image, taps, tumors[0] if tumors else None)
+            seen[viewed.role] = viewed.look(image, taps, tumors[0] if tumors else None, self.request.precision)
             clock.advance()
         return seen
 
@@ -139,12 +150,11 @@ class Look:
         self,
         pair: Pair,
         seen: Mapping[str, Seen],
-        masks: Mapping[str, Tensor],
-        affine: NDArray[np.float64],
+        part: Part,
         clock: ProgressClock,
     ) -> dict[str, Any]:
         """Save the maps of one layer pair and return what is known of them."""
-        shape = tuple(masks["background"].shape)
+        shape, affine, masks = part.grid.shape, part.affine, part.masks
         layers: dict[str, Any] = {}
         reference: dict[str, Tensor] = {}
         for role, one in seen.items():
@@ -202,14 +212,6 @@ class Look:
 
     def _save(self, name: str, array: Tensor) -> None:
         self.save(name, np.ascontiguousarray(array.cpu().numpy()))
-
-
-def _focus(masks: Mapping[str, Tensor], affine: NDArray[np.float64]) -> list[float]:
-    """Return the RAS position of the middle of the tumor, of the kidney where there is none, else of the region."""
-    whole = torch.ones_like(next(iter(masks.values())))
-    mask = next((masks[name] for name in ("tumor", "kidney") if masks[name].any()), whole)
-    k, j, i = mask.nonzero().double().mean(0).tolist()
-    return [float(value) for value in (affine @ [i, j, k, 1.0])[:3]]
 
 
 def _high(values: Tensor) -> float:

@@ -1,7 +1,8 @@
 """What one layer of one network shows: attention, standardised channels, principal components, class evidence.
 
 Features are (C, k, j, i). Sizes of masks are pooled by block means, so that a mask becomes the share of each feature
-voxel. Importing this module needs torch.
+voxel. Voxels are worked on in the features' own type, what is small is added up in float64. Importing this module needs
+torch.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ def pooled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def attention_map(features: Tensor, power: int = POWER) -> Tensor:
-    """Return mean over channels of abs(x)^power, (k, j, i), float64 (Zagoruyko and Komodakis, ICLR 2017)."""
-    return features.double().abs().pow(power).mean(0)
+    """Return mean over channels of abs(x)^power, (k, j, i) (Zagoruyko and Komodakis, ICLR 2017)."""
+    return features.square().pow(power / 2).mean(0)  # squares are quick, other powers of so many voxels are not
 
 
 def relative(attention: Tensor) -> Tensor:
     """Return the map divided by its mean, so that maps of several networks share a scale: 1 is the region's mean."""
-    return attention / attention.mean().clamp_min(_TINY)
+    mean = attention.mean(dtype=torch.float64).clamp_min(1e-30)  # fourth powers of small features are very small
+    return attention / mean.to(attention.dtype)
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,21 @@ def standardise(features: Tensor, masks: Mapping[str, Tensor]) -> Channels:
 
     Where one of the groups is empty it is left out; without a tumor the kidney takes its place.
     """
-    flat = features.flatten(1).double()
-    deviation = flat.std(1, unbiased=False).clamp_min(_TINY)
-    values = ((flat - flat.mean(1, keepdim=True)) / deviation[:, None]).reshape(features.shape)
+    flat = features.flatten(1)
+    variance, mean = torch.var_mean(flat, 1, correction=0, keepdim=True)
+    values = (flat - mean).div_(variance.sqrt().clamp_min(_TINY))
     means = {}
     for name, mask in masks.items():
-        share = pooled(mask[None].double(), features.shape[1:])[0]
-        if share.sum() > 0:
-            means[name] = (values * share).sum((1, 2, 3)) / share.sum()
+        share = pooled(mask[None].to(flat.dtype), features.shape[1:]).flatten()
+        total = share.sum(dtype=torch.float64)
+        if total > 0:
+            means[name] = (values @ share).double() / total
     wanted = "tumor" if "tumor" in means else "kidney"
     others = [mean for name, mean in means.items() if name != wanted]
+    standardised = values.reshape(features.shape)
     if wanted not in means or not others:
-        return Channels(values.float(), torch.zeros(len(features), dtype=torch.float64))
-    return Channels(values.float(), (means[wanted] - torch.stack(others).mean(0)).cpu())
+        return Channels(standardised, torch.zeros(len(features), dtype=torch.float64))
+    return Channels(standardised, (means[wanted] - torch.stack(others).mean(0)).cpu())
 
 
 def components(features: Tensor, count: int = 3) -> tuple[Tensor, float]:
@@ -69,16 +73,16 @@ def components(features: Tensor, count: int = 3) -> tuple[Tensor, float]:
 
     The largest weight of each component is positive; components that a layer of few channels lacks are zero.
     """
-    flat = features.flatten(1).double()
+    flat = features.flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
-    covariance = flat @ flat.T / flat.shape[1]
+    covariance = (flat @ flat.T).double() / flat.shape[1]
     values, vectors = torch.linalg.eigh(covariance)
     values, vectors = values.flip(0)[:count].clamp_min(0), vectors.flip(1)[:, :count]
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     vectors = vectors * torch.where(largest < 0, -1.0, 1.0)
     live = values > _TINY * values.sum().clamp_min(_TINY)
-    scores = torch.zeros(count, flat.shape[1], dtype=torch.float64, device=flat.device)
-    scores[: len(values)][live] = (vectors.T @ flat)[live] / values[live].sqrt()[:, None]
+    scores = torch.zeros(count, flat.shape[1], dtype=flat.dtype, device=flat.device)
+    scores[: len(values)][live] = (vectors[:, live] / values[live].sqrt()).T.to(flat.dtype) @ flat
     share = float(values.sum() / covariance.diagonal().sum().clamp_min(_TINY))
     return scores.reshape(count, *features.shape[1:]), share
 
@@ -89,8 +93,9 @@ def turned(scores: Tensor, target: Tensor) -> Tensor:
     Two networks have no common basis of channels; after the turn one colour stands for one kind of place in both.
     """
     size = tuple(min(a, b) for a, b in zip(scores.shape[1:], target.shape[1:]))
-    left, _, right = torch.linalg.svd(pooled(target, size).flatten(1) @ pooled(scores, size).flatten(1).T)
-    return torch.einsum("dc,ckji->dkji", left @ right, scores)
+    alike = (pooled(target, size).flatten(1) @ pooled(scores, size).flatten(1).T).double()
+    left, _, right = torch.linalg.svd(alike)
+    return torch.einsum("dc,ckji->dkji", (left @ right).to(scores.dtype), scores)
 
 
 def colours(scores: Tensor, limit: float = 2.5) -> Tensor:
@@ -104,6 +109,7 @@ def class_evidence(features: Tensor, gradient: Tensor) -> Tensor:
     Channels weighted with their mean gradient, added, positive part (Selvaraju et al., ICCV 2017); for segmentation the
     logit is summed over the voxels of the class (Vinogradova et al., AAAI 2020).
     """
-    weights = gradient.double().mean((1, 2, 3))
-    evidence = torch.einsum("c,ckji->kji", weights, features.double()).clamp_min(0)
+    weights = gradient.mean((1, 2, 3), dtype=torch.float64)
+    weights = weights / weights.abs().max().clamp_min(1e-300)  # a mean over many voxels may be too small for float32
+    evidence = torch.einsum("c,ckji->kji", weights.to(features.dtype), features).clamp_min(0)
     return evidence / evidence.max().clamp_min(_TINY)

@@ -17,15 +17,15 @@ from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.networks import SegmentationNetwork
 from hlfd.teachers import FittedTeacher, Teacher, fit_teacher, load_teacher
 from hlfd.teachers.inputs import ChannelInput
+from hlfd.training.precision import choose_precision
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one pass of a network gave: features and their gradients (C, k, j, i) by tap, logits (classes, k, j, i)."""
+    """What one pass of a network gave: features and their gradients (C, k, j, i) by tap."""
 
     features: dict[str, Tensor]
     gradients: dict[str, Tensor]
-    logits: Tensor
     evidence_of: str
 
 
@@ -39,19 +39,51 @@ class Viewed:
     taps: dict[str, str]
     """Tap name to module path in ``network``."""
 
-    def look(self, image: Tensor, taps: tuple[str, ...], tumor: int | None) -> Seen:
+    def look(self, image: Tensor, taps: tuple[str, ...], tumor: int | None, precision: str = "float32") -> Seen:
         """Run the network on ``image`` (1, channels, k, j, i) and keep the features of ``taps``.
 
         The gradients are those of the logit of class ``tumor``, summed over the voxels that the network labels so, or
-        over all voxels where there are none; without ``tumor`` there are none.
+        over all voxels where there are none. Without ``tumor`` there are none, and the network runs only as far as the
+        last of the taps, in ``precision`` (see ``choose_precision``).
         """
-        image = image.detach().requires_grad_(tumor is not None)  # the only leaf of the graph: weights want none
         paths = {name: self.taps[name] for name in taps}
-        with torch.set_grad_enabled(tumor is not None), FeatureTap(self.network, paths) as found:
+        if tumor is None:
+            autocast = choose_precision(precision, image.device).autocast()
+            with torch.no_grad(), FeatureTap(self.network, paths) as found, autocast:
+                self._run_until(image, paths, found)
+                return Seen({name: f[0].float().contiguous() for name, f in found.items()}, {}, "")
+        image = image.detach().requires_grad_()  # the only leaf of the graph: weights want none
+        with torch.enable_grad(), FeatureTap(self.network, paths) as found:
             logits = self.network(image)
             features = dict(found)
-            gradients, said = ({}, "") if tumor is None else _gradients(features, logits, tumor)
-        return Seen({name: f.detach()[0] for name, f in features.items()}, gradients, logits.detach()[0], said)
+            gradients, said = _gradients(features, logits, tumor)
+        return Seen({name: f.detach()[0].contiguous() for name, f in features.items()}, gradients, said)
+
+    def _run_until(self, image: Tensor, paths: Mapping[str, str], found: Mapping[str, Tensor]) -> None:
+        """Run the network until ``found`` has all of ``paths``; one from outside, of which little is known, to its end.
+
+        A network of ours calls each module once and changes no output of a tapped one afterwards.
+        """
+        handles = []
+        if not isinstance(self.network, FittedTeacher):
+
+            def stop(module: Any, inputs: Any, output: Any) -> None:
+                if len(found) == len(paths):
+                    raise _EnoughError
+
+            modules = {self.network.get_submodule(path.partition(":")[0]) for path in paths.values()}
+            handles = [module.register_forward_hook(stop) for module in modules]
+        try:
+            self.network(image)
+        except _EnoughError:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+class _EnoughError(Exception):
+    """Ends a pass whose rest nobody needs."""
 
 
 def _gradients(features: dict[str, Tensor], logits: Tensor, tumor: int) -> tuple[dict[str, Tensor], str]:
@@ -136,4 +168,7 @@ def class_groups(package: ModelPackage) -> dict[str, tuple[int, ...]]:
 
 def group_masks(labels: Tensor, groups: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Return a boolean mask (k, j, i) per group of class indices."""
-    return {name: torch.isin(labels, torch.tensor(indices, device=labels.device)) for name, indices in groups.items()}
+    member = {name: torch.zeros(256, dtype=torch.bool, device=labels.device) for name in groups}
+    for name, indices in groups.items():
+        member[name][list(indices)] = True
+    return {name: table[labels.long()] for name, table in member.items()}

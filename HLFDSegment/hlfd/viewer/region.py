@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame
 from hlfd.preprocess.grid import Box, Grid, grid_over, triple
 
+_ALIGNED = 4
+
 
 @dataclass(frozen=True)
 class Region:
@@ -19,6 +21,12 @@ class Region:
 
     name: str
     box: Box
+
+    def distance(self, frame: AlignedFrame | ObliqueFrame, position: Sequence[float]) -> float:
+        """Return how far in mm a RAS position lies outside the box along the patient's axes; 0 inside."""
+        ends = np.array([frame.to_ras(self.box.low), frame.to_ras(self.box.high)])
+        outside = np.maximum(0.0, np.maximum(ends.min(0) - position, np.asarray(position) - ends.max(0)))
+        return float(np.linalg.norm(outside))
 
 
 def grid_affine(frame: AlignedFrame | ObliqueFrame, grid: Grid) -> NDArray[np.float64]:
@@ -55,6 +63,24 @@ def working_grid(box: Box, spacing: float, divisor: int, max_voxels: int) -> tup
         sizes[int(np.argmax(sizes))] -= divisor
     low = [(n - m) // 2 for n, m in zip(grid.shape, sizes)]
     return grid.crop(tuple(low), tuple(a + m for a, m in zip(low, sizes))), True
+
+
+def part_of(
+    grid: Grid, center: Sequence[float], edge_mm: float, divisor: int
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the index box (low, high) of the cube of about ``edge_mm`` around the index ``center`` (z, y, x).
+
+    Its sizes are at least two blocks of ``divisor`` voxels where the grid has them, since instance norm refuses one,
+    and at most the grid's; it is moved into the grid where it would leave it. It begins at a multiple of four voxels,
+    so that the finer stages have the voxels that they have in the whole grid.
+    """
+    low, high = [], []
+    for middle, spacing, count in zip(center, grid.spacing, grid.shape):
+        size = min(count, divisor * max(2, round(edge_mm / spacing / divisor)))
+        start = min(max(_ALIGNED * round((middle + 0.5 - size / 2) / _ALIGNED), 0), count - size)
+        low.append(start)
+        high.append(start + size)
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
 def name_regions(boxes: Sequence[Box], midline: float, organ: str, sided: bool) -> tuple[Region, ...]:

@@ -1,0 +1,113 @@
+#!/usr/bin/env python
+"""Measures feature maps of a layer pair against segmentation of the same volume, both warm in one process; prints JSON.
+
+    python scripts/measure_features.py [--repeats 3] [--threads 2] [--pairs e1 e3 d2] [--whole]
+
+The model is the one that ships with a teacher (``dynunet_small``) and a second student beside it, both untrained, since
+none ship: their cost is that of trained ones. The volume is the simulated scan of ``hlfd bench`` (512 x 512 x 200).
+Repeats take turns, so that other load on the machine meets both alike; the best of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlfd.bench.phantom import bench_scan
+from hlfd.io import read_volume
+from hlfd.models.package import file_sha256
+from hlfd.models.registry import find
+from hlfd.worker import job_features, job_segment
+from hlfd.worker.context import JobContext
+from hlfd.worker.warm import Warm
+
+SECOND = {"teacher": "dynunet_small", "undistilled": "s2d_unet"}
+
+
+def package_with_teacher(root: Path, seed: int = 0) -> Path:
+    """Write the shipped model with an untrained teacher and second student into ``root``; return its folder."""
+    import torch
+
+    from hlfd.checkpoint import save_weights
+    from hlfd.networks import build_network, fold_batchnorm
+
+    folder = root / "measured"
+    shutil.copytree(find("kidney").folder, folder)
+    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    facts["name"] = "measured"
+    refiner = facts["refiner"]
+    for number, (role, name) in enumerate(SECOND.items()):
+        torch.manual_seed(seed + number)
+        parameters = {"in_channels": len(refiner["windows"]), "classes": len(refiner["classes"])}
+        network = build_network(name, **parameters)
+        save_weights(fold_batchnorm(network.eval()), folder / f"{role}.safetensors", half=True)
+        same = {key: refiner[key] for key in ("spacing_mm", "windows", "classes")}
+        own = {"network": name, "parameters": parameters, "weights": f"{role}.safetensors", "openvino": None}
+        facts[role] = {**same, **own, "divisor": network.divisor, "taps": dict(network.taps)}
+    files = sorted(path for path in folder.iterdir() if path.name != "model.json")
+    facts["sha256"] = {path.name: file_sha256(path) for path in files}
+    (folder / "model.json").write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+class Measured:
+    """Runs jobs as the worker does, with what stays loaded, and times them."""
+
+    def __init__(self, folder: Path, root: Path, threads: int) -> None:
+        self.volume = read_volume(bench_scan())
+        self._settings = {"model": str(folder), "device": "cpu", "threads": threads}
+        self._root, self._warm, self._count = root, Warm(), 0
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, job: Any, **arguments: Any) -> dict[str, Any]:
+        """Run a job and keep the shortest time under ``name``."""
+        self._count += 1
+        folder = self._root / f"job{self._count}"
+        folder.mkdir()
+        known = {"settings": self._settings, "affine": self.volume.affine.tolist(), **arguments}
+        context = JobContext(folder, known, {"volume": np.asarray(self.volume.array)}, warm=self._warm)
+        begin = time.perf_counter()
+        answer = dict(job.run(context))
+        seconds = time.perf_counter() - begin
+        self.seconds[name] = min(seconds, self.seconds.get(name, seconds))
+        shutil.rmtree(folder)
+        return answer
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", nargs="+", default=["d2"])
+    parser.add_argument("--whole", action="store_true", help="also all pairs of the whole region")
+    parser.add_argument(
+        "--parts", action="store_true", help="pairs as the panel shows them first: a part around the tumor"
+    )
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        measured = Measured(package_with_teacher(root), root, options.threads)
+        shapes = {}
+        for _ in range(1 + options.repeats):  # the first loads
+            measured.run("segment", job_segment)
+            for pair in options.pairs:
+                answer = measured.run(f"pair {pair}", job_features, request={"pairs": [pair]})
+                shapes[pair] = answer["shape"]
+        if options.whole:
+            shapes["all"] = measured.run("all pairs", job_features)["shape"]
+    print(json.dumps({"seconds": measured.seconds, "voxels": shapes, "threads": options.threads}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
