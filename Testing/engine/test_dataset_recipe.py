@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +100,23 @@ def tiny(folder: Path, layout: str = "kits", **changes) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def trained(patients, tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
+    """Train fold 0 of the shipped recipe of a layout, once each: gives the data set and the recipe's file."""
+
+    @cache
+    def train(layout: str) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp(layout)
+        data, config = WRITERS[layout](folder / "data", patients), tiny(folder, layout)
+        assert hlfd(["train", str(config), "--data", str(data), "--fold", "0", "--json"]) == 0
+        return data, config
+
+    return train
+
+
 @pytest.mark.parametrize("layout", ["kits", "lits", "msd"])
-def test_a_shipped_recipe_goes_from_the_data_set_to_a_package_that_segments(layout, patients, tmp_path):
-    data = WRITERS[layout](tmp_path / "data", patients)
-    config = tiny(tmp_path, layout)
-    assert hlfd(["train", str(config), "--data", str(data), "--fold", "0", "--json"]) == 0
+def test_a_shipped_recipe_goes_from_the_data_set_to_a_package_that_segments(layout, trained, tmp_path):
+    data, config = trained(layout)
     recipe = read_dataset_recipe(config)
     package = load_package(recipe.folder / "package" / recipe.name / recipe.version)
     assert package.licence == yaml.safe_load((PROJECT / "configs" / SHIPPED[layout]).read_text())["licence"]
@@ -115,16 +129,16 @@ def test_a_shipped_recipe_goes_from_the_data_set_to_a_package_that_segments(layo
     assert scores["all"][lesion]["lesions"]["reference"] > 0
     assert package.metadata["metrics"]["cross_validation"]["folds_evaluated"] == 1
     assert "hlfd" in package.metadata["provenance"]["networks"]["refiner"]["distillation"]
-    scan, out = next(data.rglob("*.nii*")), tmp_path / "out.nii.gz"
+    out = tmp_path / "out.nii.gz"
     scan = next(path for path in data.rglob("*.nii*") if "segmentation" not in path.name and "labels" not in str(path))
     assert hlfd(["segment", str(scan), str(out), "--model", str(package.folder)]) == 0
     known = {0, *(label.value for label in package.labels)}
     assert set(np.unique(read_label_map(out).array).tolist()) <= known
 
 
-def test_a_finished_recipe_is_not_run_again(patients, tmp_path):
-    data, config = write_kits(tmp_path / "data", patients), tiny(tmp_path)
-    folder = run_dataset_recipe(config, data, [0])
+def test_a_finished_recipe_is_not_run_again(trained):
+    data, config = trained("kits")
+    folder = read_dataset_recipe(config).folder
     files = [p for p in folder.rglob("*") if p.suffix in (".npy", ".json") and "run" not in p.name]
     files = [p for p in files if p.parts[-2] in ("cache", "evaluate") or "prepared" in p.parts or "cache" in p.parts]
     before = {path: path.stat().st_mtime_ns for path in files if path.name != "summary.json"}
