@@ -21,7 +21,8 @@ class Distillation(nn.Module):
 
     The student runs with a ``FeatureTap``. What the methods read of the teacher is taken from the batch where it holds
     ``teacher/<tap>`` for all of it; otherwise the online teacher runs. ``groups`` lists, per class of the student, the
-    channels of the teacher's logits merged into it (``merge_logits``), where the two differ.
+    channels of the teacher's logits merged into it (``merge_logits``), where the two differ. Where the batch holds
+    ``guided`` (B,) bool, the methods see those patches alone; the labels count for all.
     """
 
     def __init__(
@@ -58,6 +59,12 @@ class Distillation(nn.Module):
         _check_gradient(student, logits)
         loss = self._segmentation(logits, batch["label"])
         terms = {"segmentation": self._segmentation_weight * loss}
+        if "guided" in batch:
+            guided = batch["guided"]
+            if not guided.any():
+                return logits, terms
+            batch = {name: tensor[guided] for name, tensor in batch.items()}
+            student = {name: feature[guided] for name, feature in student.items()}
         teacher = self._teacher_outputs(batch)
         with torch.autocast(logits.device.type, enabled=False):
             for label, method in self.methods.items():

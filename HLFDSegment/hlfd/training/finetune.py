@@ -87,11 +87,12 @@ def finetune(
 ) -> Finetuned:
     """Adapt the refiner of ``model`` to the labelled cases in ``data`` and write ``out/package/<name>/<version>``.
 
-    ``teacher`` guides it; without one the package's teacher does, else the refiner as it was. ``roles`` says what each
-    case is for (chosen otherwise, ``held_out`` scored alone); ``watch`` keeps example slices and segmentations. A
-    broken run in ``out`` goes on. Where the memory is too small for a patch, a smaller one is taken with a warning.
+    ``teacher`` guides it; without one the package's teacher does, else the refiner as it was, on replayed patches.
+    ``roles`` says what each case is for (chosen otherwise, ``held_out`` scored alone); ``watch`` keeps example slices
+    and segmentations. A broken run in ``out`` goes on. Where the memory is too small for a patch, a smaller one is taken with a warning.
     Raises ``InputError`` for cases that cannot be used, ``ConfigError`` for a teacher that does not fit,
-    ``ModelError``, ``OutputError``, ``OutOfMemoryError`` and ``GpuOutOfMemoryError``. The model that was given is not changed.
+    ``ModelError``, ``OutputError``, ``OutOfMemoryError`` and ``GpuOutOfMemoryError``. The model that was given is not
+    changed.
     """
     run = Finetuning(find(model), Path(data), Path(out), settings, teacher, held_out, on_event, cancel, roles, watch)
     return with_less_memory(run.run, run.memory)
@@ -118,7 +119,8 @@ class Finetuning:
         self.on_event, self.cancel = on_event, cancel
         entry = package.refiner
         source = teacher or TeacherSettings(str(package.folder), kind="package")
-        self.guide_name = "the package's own student" if teacher is None and package.teacher is None else source.source
+        self.guide_is_student = teacher is None and package.teacher is None
+        self.guide_name = "the package's own student" if self.guide_is_student else source.source
         self.guide: FittedTeacher | None = None
         if settings.guided:
             self.guide = fit_teacher(load_teacher(source), entry.classes, entry.windows, entry.spacing_mm)
@@ -208,7 +210,8 @@ class Finetuning:
                 on_event=self.on_event,
                 cancel=self.cancel,
             )
-        return MixedSource(own, replay, settings.replay_share, settings.seed)
+        # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
+        return MixedSource(own, replay, settings.replay_share, settings.seed, guide_replayed=self.guide_is_student)
 
     def network(self, source: PatchSource) -> SegmentationNetwork:
         """Return the package's student, with batch norm again, ready to be trained."""

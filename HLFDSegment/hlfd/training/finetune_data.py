@@ -140,17 +140,24 @@ def region_samples(
 
 
 class MixedSource:
-    """Patches of two sources: a share of ``replay``, the rest of ``own``; pure in the seed and the index."""
+    """Patches of two sources: a share of ``replay``, the rest of ``own``; pure in the seed and the index.
 
-    def __init__(self, own: PatchSource, replay: PatchSource | None, share: float, seed: int) -> None:
+    With ``guide_replayed`` the samples say by ``guided`` that a teacher guides the replayed ones alone.
+    """
+
+    def __init__(
+        self, own: PatchSource, replay: PatchSource | None, share: float, seed: int, guide_replayed: bool = False
+    ) -> None:
         self._own, self._replay, self._share, self._seed = own, replay, share, seed
+        self._mark = guide_replayed and replay is not None
 
     def sample(self, index: int) -> Sample:
         """Return ``image`` and ``label`` (int64) of the patch ``index``."""
         draw = np.random.default_rng([self._seed, index]).random()
-        source = self._replay if self._replay is not None and draw < self._share else self._own
-        sample = source.sample(index)
-        return {"image": sample["image"], "label": sample["label"].long()}
+        replayed = self._replay is not None and draw < self._share
+        sample = (self._replay if self._replay is not None and replayed else self._own).sample(index)
+        mark = {"guided": torch.tensor(replayed)} if self._mark else {}
+        return {"image": sample["image"], "label": sample["label"].long(), **mark}
 
 
 def replay_source(
