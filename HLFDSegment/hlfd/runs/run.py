@@ -219,8 +219,12 @@ def _pinned_settings(settings: AnySettings) -> AnySettings:
     """Return the settings so that they mean the same in another working folder and at a later time."""
     if isinstance(settings, DistilSettings):
         return replace(settings, recipe=_absolute(settings.recipe), data=_absolute(settings.data))
-    files = {"teacher": _absolute(settings.teacher), "project": _absolute(settings.project)}
-    return replace(settings, model=pinned(settings.model), **files)
+    return replace(
+        settings,
+        model=pinned(settings.model),
+        teacher=_absolute(settings.teacher),
+        project=_absolute(settings.project),
+    )
 
 
 def _absolute(path: str) -> str:

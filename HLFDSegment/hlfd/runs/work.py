@@ -29,9 +29,8 @@ def train(files: RunFiles, settings: RunSettings, data: Path, recorder: Recorder
     """Fine-tune as ``settings`` say, or go on with it, and write ``result.json``."""
     began = time.monotonic()
     watch = Watch(files.samples, recorder.sample, files.predictions)
-    teacher = TeacherSettings(settings.teacher) if settings.guided and settings.teacher else None
     done = finetune(
-        *(settings.model, data, files.work, finetune_settings(settings), teacher),
+        *(settings.model, data, files.work, finetune_settings(settings), teacher_of(settings)),
         on_event=recorder.on_event,
         cancel=cancel,
         roles=roles_of(data, settings.seed),
@@ -45,6 +44,11 @@ def finetune_settings(settings: RunSettings) -> FinetuneSettings:
     names = ("minutes", "steps", "lr", "device", "replay_share", "patch", "batch_size", "seed", "guide_weight")
     method = settings.method if settings.guided else "none"
     return FinetuneSettings(**{name: getattr(settings, name) for name in names}, method=method)
+
+
+def teacher_of(settings: RunSettings) -> TeacherSettings | None:
+    """Return the teacher that the settings name, None for that of the package or the student itself."""
+    return TeacherSettings(settings.teacher) if settings.guided and settings.teacher else None
 
 
 def roles_of(data: Path, seed: int) -> Roles | None:

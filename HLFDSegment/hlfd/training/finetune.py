@@ -89,10 +89,10 @@ def finetune(
 
     ``teacher`` guides it; without one the package's teacher does, else the refiner as it was, on replayed patches.
     ``roles`` says what each case is for (chosen otherwise, ``held_out`` scored alone); ``watch`` keeps example slices
-    and segmentations. A broken run in ``out`` goes on. Where the memory is too small for a patch, a smaller one is taken with a warning.
-    Raises ``InputError`` for cases that cannot be used, ``ConfigError`` for a teacher that does not fit,
-    ``ModelError``, ``OutputError``, ``OutOfMemoryError`` and ``GpuOutOfMemoryError``. The model that was given is not
-    changed.
+    and segmentations. A broken run in ``out`` goes on. Where the memory is too small for a patch, a smaller one is
+    taken with a warning. The model that was given is not changed. Raises ``InputError`` for cases that cannot be used,
+    ``ConfigError`` for a teacher that does not fit, ``ModelError``, ``OutputError``, ``OutOfMemoryError`` and
+    ``GpuOutOfMemoryError``.
     """
     run = Finetuning(find(model), Path(data), Path(out), settings, teacher, held_out, on_event, cancel, roles, watch)
     return with_less_memory(run.run, run.memory)

@@ -16,6 +16,7 @@ from hlfd.errors import GpuOutOfMemoryError, HlfdError, OutOfMemoryError
 from hlfd.events import OnEvent, Warn
 from hlfd.files import write_json
 from hlfd.worker.classify import classify
+from hlfd.worker.job_probe import memory_mb
 
 T = TypeVar("T")
 
@@ -93,3 +94,10 @@ def want_of_memory(error: BaseException) -> GpuOutOfMemoryError | OutOfMemoryErr
         return None
     known = classify(error)
     return known if isinstance(known, (GpuOutOfMemoryError, OutOfMemoryError)) else None
+
+
+def free_memory_mb(device: torch.device) -> float | None:
+    """Return the MiB that are free on a device, None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    return memory_mb()[1]

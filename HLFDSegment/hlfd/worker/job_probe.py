@@ -81,7 +81,7 @@ def _torch(deep: bool) -> dict[str, Any]:
 
 
 def _cpu(settings: SegmentSettings) -> dict[str, Any]:
-    total, free = _memory_mb()
+    total, free = memory_mb()
     facts = {"id": "cpu", "name": _cpu_name(), "threads": cpu_threads(settings), "usable": True}
     return {**facts, "memory_mb": total, "free_mb": free}
 
@@ -94,7 +94,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine() or "CPU"
 
 
-def _memory_mb() -> tuple[int | None, int | None]:
+def memory_mb() -> tuple[int | None, int | None]:
     """Return total and available memory in MiB, None where the system does not tell without further packages."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = (line.split() for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())

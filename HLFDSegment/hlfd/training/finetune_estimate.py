@@ -1,0 +1,162 @@
+"""What a fine-tuning will take, from a few of its real steps: time, memory, and the patch that fits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hlfd.data.layouts import Case
+from hlfd.distillation import Distillation
+from hlfd.events import CancelToken, OnEvent, Stage, Warn, ignore
+from hlfd.models.registry import find
+from hlfd.networks import SegmentationNetwork
+from hlfd.teachers import TeacherSettings
+from hlfd.training.finetune import Finetuning
+from hlfd.training.finetune_data import Roles, labelled_cases
+from hlfd.training.finetune_memory import free_memory_mb, want_of_memory
+from hlfd.training.finetune_settings import NOTHING, FinetuneSettings
+from hlfd.training.finetune_time import LEAST, MOST
+from hlfd.training.precision import choose_device, choose_precision
+from hlfd.training.source import PatchSource
+
+_SHARE = 0.8
+"""Of the free memory that a training may take."""
+_OVERHEAD = 1.5
+"""Measured peak over what autograd keeps, for buffers that live shortly; see docs/train.md."""
+_STEPS = 2
+
+
+def estimate(
+    model: str | Path,
+    data: Path,
+    folder: Path,
+    settings: FinetuneSettings,
+    teacher: TeacherSettings | None = None,
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Return ``steps``, ``seconds_per_step``, ``minutes``, ``memory_mb``, ``device``, ``patch``, ``batch_size`` and
+    ``messages`` of a fine-tuning with these settings, which is tried on the smallest case in ``folder``.
+
+    Preparation, replay and the comparison afterwards are not in ``minutes``. Raises what ``finetune`` raises.
+    """
+    messages: list[str] = []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, Warn):
+            messages.append(event.message)
+        else:
+            on_event(event)
+
+    case = min(labelled_cases(data), key=_bytes)
+    roles = Roles((case.id,), (case.id,), (case.id,))
+    alone = replace(settings, replay_share=0.0)  # simulating patients takes longer than all the rest
+    trial = Finetuning(find(model), data, folder, alone, teacher, (), hear, cancel, None, NOTHING)
+    trial.cases, trial.roles = [case], roles
+    cached = trial.prepare(folder / "prepared")
+    on_event(Stage("measure"))
+    device = choose_device(settings.device)
+    while True:
+        source = trial.source(cached, folder)
+        network = trial.network(source)
+        measured = _try(network, trial.objective(network), source, trial.memory.batch_size, device)
+        limit = free_memory_mb(device)
+        if measured is not None and (limit is None or measured["memory_mb"] <= _SHARE * limit):
+            break
+        if not trial.memory.shrink("The memory of the GPU" if device.type == "cuda" else "The free memory"):
+            messages.append("Even the smallest patches may not fit into the memory.")
+            break
+    return _answer(settings, trial, measured or {"memory_mb": math.nan, "seconds": math.nan}, device, messages)
+
+
+def _bytes(case: Case) -> int:
+    return case.image.stat().st_size if case.image.is_file() else 1 << 60
+
+
+def _answer(
+    settings: FinetuneSettings, trial: Finetuning, measured: dict[str, float], device: torch.device, messages: list[str]
+) -> dict[str, Any]:
+    seconds = measured["seconds"]
+    known = seconds == seconds
+    steps = settings.steps or MOST
+    if not settings.steps and settings.minutes and known:
+        steps = int(min(max(60 * settings.minutes / seconds, LEAST), MOST))
+    if not settings.steps and not settings.minutes:
+        messages.append("It ends when the validation stops improving; the time is the longest that this may take.")
+    return {
+        "steps": steps,
+        "seconds_per_step": round(seconds, 3) if known else None,
+        "minutes": round(steps * seconds / 60, 1) if known else None,
+        "memory_mb": round(measured["memory_mb"]) if known else None,
+        "device": str(device),
+        "patch": trial.memory.patch,
+        "batch_size": trial.memory.batch_size,
+        "messages": messages,
+    }
+
+
+def _try(
+    network: SegmentationNetwork, objective: Distillation, source: PatchSource, batch_size: int, device: torch.device
+) -> dict[str, float] | None:
+    """Return memory in MiB and seconds of a step, None where the memory does not even suffice for one."""
+    try:
+        return _measure(network, objective, source, batch_size, device)
+    except (MemoryError, RuntimeError) as error:
+        if want_of_memory(error) is None:
+            raise
+        return None
+
+
+def _measure(
+    network: SegmentationNetwork, objective: Distillation, source: PatchSource, batch_size: int, device: torch.device
+) -> dict[str, float]:
+    network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    objective.to(device)
+    precision = choose_precision("auto", device)
+
+    def step(number: int) -> float:
+        begin = time.monotonic()
+        samples = [source.sample(number * batch_size + n) for n in range(batch_size)]
+        batch = {name: torch.stack([sample[name] for sample in samples]).to(device) for name in samples[0]}
+        batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        with precision.autocast():
+            _, terms = objective(network, batch)
+        torch.stack([term.float() for term in terms.values()]).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.monotonic() - begin
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step(0)
+        seconds = min(step(number) for number in range(1, 1 + _STEPS))
+        return {"seconds": seconds, "memory_mb": torch.cuda.max_memory_allocated(device) / 2**20 + _state_mb(network)}
+    kept = kept_for_backward_mb(lambda: step(0))
+    seconds = min(step(number) for number in range(1, 1 + _STEPS))
+    return {"seconds": seconds, "memory_mb": _OVERHEAD * kept + _state_mb(network)}
+
+
+def kept_for_backward_mb(work: Callable[[], object]) -> float:
+    """Return the MiB of all tensors that autograd keeps during ``work``, each storage once."""
+    storages: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return sum(storages.values()) / 2**20
+
+
+def _state_mb(network: nn.Module) -> float:
+    """Return the MiB of weights, gradients, the averaged copy and the optimiser's two moments."""
+    return 5 * sum(parameter.numel() * parameter.element_size() for parameter in network.parameters()) / 2**20
