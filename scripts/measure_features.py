@@ -1,11 +1,12 @@
 #!/usr/bin/env python
 """Measures feature maps of a layer pair against segmentation of the same volume, both warm in one process; prints JSON.
 
-    python scripts/measure_features.py [--repeats 3] [--threads 2] [--pairs e1 e3 d2] [--whole]
+    python scripts/measure_features.py [--repeats 5] [--threads 2] [--pairs d2 e3] [--all]
 
-The model is the one that ships with a teacher (``dynunet_small``) and a second student beside it, both untrained, since
-none ship: their cost is that of trained ones. The volume is the simulated scan of ``hlfd bench`` (512 x 512 x 200).
-Repeats take turns, so that other load on the machine meets both alike; the best of each counts.
+The pair is what the panel shows first: the part around the tumor (``hlfd.viewer.GLANCE``). The model is the one that
+ships, with a teacher (``dynunet_small``) and a second student beside it, both untrained, since none ship: their cost is
+that of trained ones. The volume is the simulated scan of ``hlfd bench`` (512 x 512 x 200). Repeats take turns, so that
+other load on the machine meets both alike; the best of each counts.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hlfd.bench.phantom import bench_scan
 from hlfd.io import read_volume
 from hlfd.models.package import file_sha256
 from hlfd.models.registry import find
+from hlfd.viewer import GLANCE, PART_MM
 from hlfd.worker import job_features, job_segment
 from hlfd.worker.context import JobContext
 from hlfd.worker.warm import Warm
@@ -32,14 +34,15 @@ SECOND = {"teacher": "dynunet_small", "undistilled": "s2d_unet"}
 
 
 def package_with_teacher(root: Path, seed: int = 0) -> Path:
-    """Write the shipped model with an untrained teacher and second student into ``root``; return its folder."""
+    """Write the shipped model with an untrained teacher and second student to ``root/measured/VERSION``."""
     import torch
 
     from hlfd.checkpoint import save_weights
     from hlfd.networks import build_network, fold_batchnorm
 
-    folder = root / "measured"
-    shutil.copytree(find("kidney").folder, folder)
+    shipped = find("kidney")
+    folder = root / "measured" / shipped.version
+    shutil.copytree(shipped.folder, folder)
     facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     facts["name"] = "measured"
     refiner = facts["refiner"]
@@ -84,29 +87,28 @@ class Measured:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", nargs="+", default=["d2"])
-    parser.add_argument("--whole", action="store_true", help="also all pairs of the whole region")
-    parser.add_argument(
-        "--parts", action="store_true", help="pairs as the panel shows them first: a part around the tumor"
-    )
+    parser.add_argument("--all", action="store_true", help="also, once, all pairs of the part and of the whole region")
     options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         measured = Measured(package_with_teacher(root), root, options.threads)
-        shapes = {}
-        for _ in range(1 + options.repeats):  # the first loads
+        voxels = {}
+        for repeat in range(1 + options.repeats):
+            if repeat == 1:
+                measured.seconds.clear()  # the first loads
             measured.run("segment", job_segment)
             for pair in options.pairs:
-                answer = measured.run(f"pair {pair}", job_features, request={"pairs": [pair]})
-                shapes[pair] = answer["shape"]
-        if options.whole:
-            shapes["all"] = measured.run("all pairs", job_features)["shape"]
-    print(json.dumps({"seconds": measured.seconds, "voxels": shapes, "threads": options.threads}, indent=1))
+                answer = measured.run(f"pair {pair}", job_features, request={**GLANCE, "first": [pair]})
+                voxels[f"pair {pair}"] = answer["shape"]
+        if options.all:
+            for name, length in (("all pairs of the part", PART_MM), ("all pairs of the region", 0.0)):
+                voxels[name] = measured.run(name, job_features, request={"part_mm": length})["shape"]
+    least = measured.seconds["segment"]
+    times = {name: {"seconds": round(s, 3), "of segment": round(s / least, 2)} for name, s in measured.seconds.items()}
+    print(json.dumps({"times": times, "voxels": voxels, "threads": options.threads}, indent=1))
 
 
 if __name__ == "__main__":

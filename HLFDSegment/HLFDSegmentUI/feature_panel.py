@@ -56,6 +56,7 @@ class FeatureSection:
         self._busy = busy
         self._rows: list[tuple[str, int, float]] = []
         self._filling = False
+        self._first = ""  # what is said of the layer that is there already
         self.logic = FeatureLogic(slicer.mrmlScene, engine)
         self.logic.event.connect(self._on_event)
         self.logic.glanced.connect(self._on_glanced)
@@ -119,6 +120,7 @@ class FeatureSection:
             teacher = self._ui.featureTeacher.currentPath
             if teacher:
                 request["teacher"] = teacher
+            self._first = ""
             self.logic.start(self._ui.inputSelector.currentNode(), request)
             self._show_running(True)
             self._say(_("Starting..."))
@@ -139,7 +141,7 @@ class FeatureSection:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Stage):
-            self._say(_(_STAGES.get(event.name, event.name.capitalize())) + "...")
+            self._say(self._first + _(_STAGES.get(event.name, event.name.capitalize())) + "...")
         elif isinstance(event, Progress) and event.total:
             self._ui.featureBar.setRange(0, 100)
             self._ui.featureBar.setValue(int(100 * event.done / event.total))
@@ -149,8 +151,9 @@ class FeatureSection:
     def _on_glanced(self, maps: FeatureMaps) -> None:
         self._show_all(maps)
         self._show_running(True)
-        said = _("Layer {layer} is shown first: {place}. The other layers, class evidence and full precision follow...")
-        self._say("\n".join([said.format(layer=maps.pairs[0], place=_place(maps)), *_notes(maps)]))
+        said = _("Layer {layer} is shown first: {place}. The other layers, class evidence and full precision follow.")
+        self._first = said.format(layer=maps.pairs[0], place=_place(maps)) + "\n"
+        self._say(self._first.strip())
 
     def _on_finished(self, maps: FeatureMaps) -> None:
         self._show_running(False)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
+import time
+
 import numpy as np
 import pytest
 
+from Testing.desktop.conftest import PROJECT
 from Testing.engine.conftest import make_patient
 from Testing.viewer_package import write_viewer_package
 
 pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
+
+GENEROUS_BLOCK_S = 1.0  # machines that test are shared; what was measured is printed
 
 
 def looked(person) -> bool:
@@ -55,12 +61,107 @@ def seen(desk):
     return desk
 
 
+def shown_first(person) -> bool:
+    return person.ui.featureLabel.text.startswith("Layer ")
+
+
+def blocked(person, act, capsys, what: str) -> None:
+    """Do something, let Qt work until the maps are there, and print the longest time in which it could not."""
+    person.longest_block = person.longest_work = 0.0
+    begin = time.perf_counter()
+    act()
+    click = time.perf_counter() - begin
+    person.wait_until(lambda: looked(person), 300)
+    longest = max(click, person.longest_block)
+    with capsys.disabled():
+        print(
+            f"\n{what}: Qt could not react for {1000 * person.longest_block:.0f} ms at most, "
+            f"{1000 * person.longest_work:.0f} ms of work in it; the click took {1000 * click:.0f} ms"
+        )
+    assert longest < GENEROUS_BLOCK_S
+
+
+def test_the_panel_stays_free_while_the_networks_work(desk, capsys):
+    desk.wait_until(lambda: desk.ui.deviceLabel.text != "")
+    blocked(desk, lambda: desk.click(desk.ui.featureButton), capsys, "small model")
+    assert desk.ui.featureLabel.text.startswith("Done in"), desk.dialogs.shown
+
+
+@pytest.mark.slow
+def test_the_panel_stays_free_while_the_networks_look_at_a_large_ct(person, own_models, capsys):
+    """The cost of a real teacher, the size of a real CT."""
+    import slicer
+
+    from hlfd.bench.phantom import bench_scan
+
+    runpy.run_path(str(PROJECT / "scripts" / "measure_features.py"))["package_with_teacher"](own_models)
+    layouts = slicer.vtkMRMLLayoutLogic()
+    layouts.SetMRMLScene(person.desktop.scene)
+    person.panel.model.refresh()
+    person.panel.model.select("measured/0.2.0")
+    person.load_ct(bench_scan(), every=1)
+    person.wait_until(lambda: person.ui.deviceLabel.text != "")
+    for what in ("first", "second"):
+        blocked(person, lambda: person.click(person.ui.featureButton), capsys, f"512 x 512 x 200, {what} click")
+        assert person.ui.featureLabel.text.startswith("Done in"), person.dialogs.shown
+    assert "a part of 96 x 96 x 96 mm" in person.ui.featureLabel.text
+    person.picture("features-panel-large")
+
+
+def test_one_layer_is_shown_while_the_others_are_made(desk):
+    desk.click(desk.ui.featureButton)
+    desk.wait_until(lambda: shown_first(desk), 180)
+    assert "a part of " in desk.ui.featureLabel.text
+    assert "follow" in desk.ui.featureLabel.text
+    assert len(texts(desk.ui.featurePair)) == 1
+    assert desk.ui.featureCancelButton.visible
+    assert not looked(desk)
+    desk.picture("features-first")
+    desk.click(desk.ui.featureCancelButton)
+    desk.wait_until(lambda: looked(desk))
+    assert desk.ui.featureLabel.text.startswith("Cancelled by the user. Still shown: layer ")
+    assert desk.ui.featureKind.enabled
+    desk.click(desk.ui.featureButton)
+    desk.wait_until(lambda: looked(desk), 180)
+    assert desk.ui.featureLabel.text.startswith("Done in")
+    assert len(texts(desk.ui.featurePair)) > 1
+
+
+def test_a_whole_region_or_the_place_of_the_crosshair_can_be_chosen(desk):
+    crosshair = desk.desktop.scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    if crosshair is None:
+        desk.panel.features.logic.layout.crosshair()  # makes it
+        crosshair = desk.desktop.scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(-30.0, 10.0, 20.0)
+    desk.ui.featureRegion.setCurrentIndex(1)
+    desk.click(desk.ui.featureButton)
+    desk.wait_until(lambda: looked(desk), 180)
+    assert desk.panel.features.logic.maps.answer["around"] == pytest.approx([-30.0, 10.0, 20.0])
+    assert desk.ui.featureRegion.currentText == "Around the cross-hair (quick)"
+    desk.ui.featureRegion.setCurrentIndex(2)
+    desk.click(desk.ui.featureButton)
+    desk.wait_until(lambda: looked(desk), 180)
+    assert not desk.panel.features.logic.maps.partial
+    assert desk.ui.featureLabel.text.splitlines()[0].endswith("whole.")
+
+
+def test_removing_the_ct_or_reloading_in_the_middle_leaves_a_panel_that_works(desk):
+    desk.click(desk.ui.featureButton)
+    desk.wait_until(lambda: shown_first(desk), 180)
+    desk.desktop.scene.RemoveNode(desk.ct)
+    desk.wait_until(lambda: looked(desk))
+    assert desk.ui.featureLabel.text.startswith("The input volume was removed")
+    desk.panel.close()  # as the reload of the module does
+    assert desk.panel.features.logic.maps is None
+    assert desk.dialogs.shown == []
+
+
 def test_a_click_shows_maps_and_says_of_what(seen):
     assert texts(seen.ui.featurePair)
     assert "Principal components as color" in texts(seen.ui.featureKind)
     assert "Difference of attention to the teacher's" in texts(seen.ui.featureKind)
-    assert "Region: " in seen.ui.featureLabel.text
-    assert len(texts(seen.ui.featureRegion)) == 2
+    assert "Shown: " in seen.ui.featureLabel.text
+    assert len(texts(seen.ui.featureRegion)) == 4
     assert seen.dialogs.shown == []
     seen.picture("features-panel")
 

@@ -66,6 +66,30 @@ def test_an_installation_goes_through_slicers_own_installer(lacking, monkeypatch
     assert "restart Slicer" in lacking.ui.setupHint.text
 
 
+def test_after_an_installation_the_worker_begins_anew_once_it_is_free(lacking, monkeypatch):
+    """Only a new process sees what was installed; one that works is not disturbed."""
+    import qt
+    import slicer
+
+    jobs = lacking.panel.engine.jobs
+    lacking.wait_until(lambda: jobs.worker_pid is not None and not lacking.panel._probes)
+    before, asked = jobs.worker_pid, []
+    lacking.panel._probes.append(jobs.submit("probe", {"settings": {}}))
+    lacking.panel.say("a job runs")
+
+    def install(specifiers: list[str]) -> None:
+        asked.append(specifiers)
+        lacking.panel.setup._file.write_text("numpy>=1  # numpy: counts\n", encoding="utf-8")
+
+    monkeypatch.setattr(slicer.util, "pip_install", install)
+    lacking.dialogs.answers = [qt.QMessageBox.Ok]
+    lacking.click(lacking.ui.installButton)
+    assert asked == [["not-there>=1.0"]]
+    lacking.panel.begin("looks for news")
+    lacking.wait_until(lambda: jobs.worker_pid not in (None, before))
+    assert lacking.panel.setup.missing == []
+
+
 def test_pytorch_comes_from_its_extension_alone(person):
     person.ui.torchButton.visible = True
     person.click(person.ui.torchButton)

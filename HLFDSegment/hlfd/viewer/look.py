@@ -26,7 +26,7 @@ from hlfd.volume import Volume
 
 Save = Callable[[str, NDArray], None]
 _HIGH = 0.98
-_SAMPLE = 200_000  # for the end of a colour scale
+_SAMPLE = 100_000  # for the end of a colour scale
 
 
 @dataclass

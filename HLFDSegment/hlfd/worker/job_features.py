@@ -66,10 +66,13 @@ def run(context: JobContext) -> Mapping[str, Any]:
 def _look(
     context: JobContext, volume: Volume, settings: SegmentSettings, request: FeatureRequest, warnings: list[str]
 ) -> dict[str, Any]:
+    import torch
+
     from hlfd.viewer.look import Look
 
     segmenter = load_segmenter(context, settings)
     networks = _load_networks(context, segmenter, request.teacher)
+    torch.set_num_threads(segmenter.threads)
     begin = time.perf_counter()
     look = Look(segmenter, networks, request, context.save, context.on_event, context.cancel, list(warnings))
     answer = look.run(volume)
