@@ -184,15 +184,20 @@ def test_a_data_set_is_imported_case_by_case(project, tmp_path, ct_volume, kidne
         write_volume(other(ct_volume, number), folder / "imaging.nii.gz")
         write_label_map(LabelMap(labels, kidney_map.affine), folder / "segmentation.nii.gz")
     (tmp_path / "kits" / "case_00004").mkdir()
+    (tmp_path / "kits" / "case_00005").mkdir()
+    write_volume(other(ct_volume, 5), tmp_path / "kits" / "case_00005" / "imaging.nii.gz")
+    part = LabelMap(kidney_map.array[:6], kidney_map.affine)
+    write_label_map(part, tmp_path / "kits" / "case_00005" / "segmentation.nii.gz")
     write_volume(other(ct_volume, 4), tmp_path / "kits" / "case_00004" / "imaging.nii.gz")
     reports = project.check_import(tmp_path / "kits")
-    assert [report.ok for report in reports] == [True, False, False, False]
+    assert [report.ok for report in reports] == [True, False, False, False, False]
     added, refused = project.import_folder(tmp_path / "kits")
     assert [(case.id, case.title) for case in added] == [("case-0001", "case_00001")]
-    assert list(refused) == ["case_00002", "case_00003", "case_00004"]
+    assert list(refused) == ["case_00002", "case_00003", "case_00004", "case_00005"]
     assert "background only" in refused["case_00002"]
     assert "does not know" in refused["case_00003"]
     assert "no label map" in refused["case_00004"]
+    assert "differ in their grid" in refused["case_00005"]
     again, refused = project.import_folder(tmp_path / "kits")
     assert again == []
     assert "in the project already" in refused["case_00001"]

@@ -168,7 +168,7 @@ def test_a_segmentation_of_another_patient_is_refused(logic, scene, nodes, strai
         logic.add(other, nodes[1])
 
 
-@pytest.mark.parametrize(("shift", "reason"), [(7.3, "another grid"), (400.0, "outside of the image")])
+@pytest.mark.parametrize(("shift", "reason"), [(0.35, "another grid"), (400.0, "outside of the image")])
 def test_labels_that_know_no_volume_are_refused_by_their_grid(logic, scene, nodes, straight_volume, shift, reason):
     moved = straight_volume.affine.copy()
     moved[0, 3] += shift
@@ -255,6 +255,7 @@ def test_dicom_identifiers_are_copied_only_when_asked(logic, nodes):
     assert "dicom_instances" not in run(logic, logic.add, *nodes).source
 
 
+@pytest.mark.slow
 def test_the_application_is_never_kept_waiting(logic, scene):
     shape = (200, 512, 512)
     array = np.full(shape, -1000, np.int16)

@@ -10,10 +10,11 @@ import numpy as np
 
 from hlfd.data.check import CaseReport, check_case
 from hlfd.data.layouts import Case, find_cases
-from hlfd.errors import DiskFullError, InputError, UsageError
+from hlfd.errors import DiskFullError, GeometryError, InputError, UsageError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Stage, Warn, ignore
 from hlfd.io import read_label_map, read_volume
 from hlfd.io.hounsfield import count_labels
+from hlfd.project.placing import SAME_MM
 from hlfd.volume import LabelMap
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ def _add(
     if case.label is None:
         raise InputError("The case has no label map.", "Label it in Slicer, and add it there.")
     volume, labels = read_volume(case.image), read_label_map(case.label)
+    if not volume.same_grid(labels, SAME_MM):  # files cover the whole image; a part of it is a mistake
+        raise GeometryError(
+            f"Image {volume.shape} and label map {labels.shape} differ in their grid.",
+            "Give the label map of this very image, or resample it onto the image first.",
+        )
     source = {"kind": "import", "data_set": folder.name, "case": case.id}
     return project.add(volume, _renamed(labels, table), case.id, source, cancel=cancel)
 

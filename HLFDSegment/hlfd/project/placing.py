@@ -11,7 +11,8 @@ from hlfd.preprocess.components import index_box
 from hlfd.preprocess.frame import box_slices, sitk_image
 from hlfd.volume import LabelMap, Volume
 
-_SAME_MM = 0.1  # what headers of one scan differ by, written by different programs
+SAME_MM = 0.1
+"""What headers of one scan differ by when different programs write them."""
 _SAMPLE = 50_000
 _OUTSIDE_SHARE = 0.01
 
@@ -36,7 +37,7 @@ def onto_grid(labels: LabelMap, volume: Volume, drawn_on_image: bool = False) ->
     that they belong to this image, or where their grid covers the same box. Raises ``EmptyInputError`` without labels
     and ``GeometryError`` for labels outside of the image or on the grid of another one.
     """
-    if labels.same_grid(volume, _SAME_MM):
+    if labels.same_grid(volume, SAME_MM):
         cropped(labels)
         return labels.array
     part = cropped(labels)
@@ -76,11 +77,10 @@ def _corners(image: Volume | LabelMap) -> NDArray[np.float64]:
 
 
 def _same_box(labels: LabelMap, volume: Volume) -> bool:
-    """Return whether both grids cover one box up to a voxel, whatever the size of their voxels."""
-    tolerance = max(*labels.spacing, *volume.spacing)
+    """Return whether both grids cover one box, whatever the size of their voxels."""
     own, other = _corners(labels), _corners(volume)
     distance = np.linalg.norm(own[:, None] - other[None], axis=2)
-    return bool(distance.min(axis=1).max() <= tolerance and distance.min(axis=0).max() <= tolerance)
+    return bool(distance.min(axis=1).max() <= SAME_MM and distance.min(axis=0).max() <= SAME_MM)
 
 
 def _outside_share(part: LabelMap, volume: Volume) -> float:
