@@ -39,9 +39,9 @@ def export_openvino(module: nn.Module, path: Path, half: bool = True) -> Path:
     free = openvino.PartialShape([-1, facts.in_channels] + [-1] * facts.spatial_dims)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of shape arithmetic that stays exact here
-        model: Any = openvino.convert_model(
-            module.eval().float().cpu(), example_input=_example(facts), input=[("image", free)]
-        )
+        # Traced here, because OpenVINO's own call runs the tracer's check too, which takes as long as the rest.
+        traced = torch.jit.trace(module.eval().float().cpu(), _example(facts), check_trace=False)
+        model: Any = openvino.convert_model(traced, input=[("image", free)])
     model.outputs[0].get_tensor().set_names({"logits"})
     target = Path(path).with_suffix(".xml")
     openvino.save_model(model, str(target), compress_to_fp16=half)
