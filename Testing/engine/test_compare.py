@@ -107,6 +107,7 @@ def finished(tmp_path_factory):
     save_teacher(folder)
     path = write(folder, tiny_config(folder))
     events = []
+    prepare_data(read_compare(path))  # here too: test_processes.py has what several processes do
     run_compare(path, jobs=2, on_event=events.append, only=["none"])
     for seed in (0, 1):
         run_unit(read_compare(path), "kd", seed)
@@ -268,7 +269,8 @@ def test_a_broken_unit_is_resumed_and_gives_the_same_weights(finished, tmp_path)
 
 
 def test_a_method_added_later_leaves_the_others_as_they_are(finished, tmp_path):
-    path = copy_of(finished, tmp_path, methods={**METHODS, "hot": {"methods": [{"name": "kd", "temperature": 8.0}]}})
+    methods = {**METHODS, "hot": {"methods": [{"name": "kd", "temperature": 8.0}]}}
+    path = copy_of(finished, tmp_path, methods=methods, seeds=[0])
     units = tmp_path / "out" / "units"
     before = stamps(units)
     outcome = run_compare(path)
