@@ -174,6 +174,8 @@ class TrainLogic:
             self.metric.emit(event.step, event.values)
         for event in last.values():
             self._tell_last(event)
+        if metrics or Sample in last:
+            self.live.update()
 
     def _tell_last(self, event: RunEvent) -> None:
         if isinstance(event, Stage):

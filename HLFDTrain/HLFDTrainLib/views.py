@@ -60,14 +60,15 @@ class Views:
                 return node
         return self.node(tag, "vtkMRMLSliceCompositeNode")
 
-    def show_volume(self, tag: str, volume: slicer.vtkMRMLVolumeNode, fit: bool = True) -> None:
-        """Show one volume in a slice view, and nothing else, from the side and at the size that fits."""
+    def show_volume(self, tag: str, volume: slicer.vtkMRMLVolumeNode) -> None:
+        """Show one volume in a slice view, and nothing else; one that is new there is seen whole."""
         composite = self.composite(tag)
+        if composite.GetBackgroundVolumeID() == volume.GetID():
+            return
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
-        if fit:
-            self.fit(tag, volume)
+        self.fit(tag, volume)
 
     def fit(self, tag: str, volume: slicer.vtkMRMLVolumeNode) -> None:
         """Centre a slice view on a volume and let it be seen whole."""

@@ -14,7 +14,7 @@ from types import FrameType
 
 from hlfd.errors import CancelledError, HlfdError
 from hlfd.events import CancelToken
-from hlfd.files import write_json
+from hlfd.files import write_bytes, write_json
 from hlfd.jobs.protocol import error_to_dict
 from hlfd.runs.files import RunFiles, read_object
 from hlfd.runs.lock import RunLock, note_holder
@@ -26,6 +26,7 @@ from hlfd.worker.classify import classify
 
 _LOOK_S = 0.2
 _NICE = 5
+_RESERVE = 64 << 10
 _UNSETTLED = 3  # exit code of a run that failed
 
 
@@ -46,7 +47,11 @@ class Supervisor:
             self._lock.acquire()
         except HlfdError as error:
             return self._failed(error)
-        self._say(State.RUNNING)
+        try:
+            write_bytes(self.files.reserve, bytes(_RESERVE))
+            self._say(State.RUNNING)
+        except HlfdError as error:
+            return self._failed(error)
         note_holder(self.run.folder, os.getpid(), start_time(os.getpid()))
         try:
             return self._work()
@@ -101,7 +106,9 @@ class Supervisor:
 
     def _failed(self, error: HlfdError) -> int:
         print(error, file=sys.stderr)
-        with contextlib.suppress(HlfdError):  # a full disk, for one, may be what failed
+        with contextlib.suppress(OSError):
+            self.files.reserve.unlink()
+        with contextlib.suppress(HlfdError):  # nothing is left to say it with: the run will be found interrupted
             self._say(State.FAILED, error)
         return _UNSETTLED
 

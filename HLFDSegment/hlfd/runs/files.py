@@ -61,6 +61,11 @@ class RunFiles:
         return self.folder / "log.txt"
 
     @property
+    def reserve(self) -> Path:
+        """Some bytes that are given up on a full disk, so that the run can still say why it stopped."""
+        return self.folder / "reserve.bin"
+
+    @property
     def work(self) -> Path:
         """Where it trains."""
         return self.folder / "work"

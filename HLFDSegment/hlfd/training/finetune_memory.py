@@ -33,9 +33,9 @@ class PatchSteps:
         return max(self.least, -(-patch // self.step) * self.step)
 
     def below(self, patch: int) -> int | None:
-        """Return the next smaller allowed side, None below the least."""
-        smaller = (patch - 1) // self.step * self.step
-        return smaller if smaller >= self.least else None
+        """Return the allowed side with about half the voxels, None where ``patch`` is the least."""
+        smaller = max(self.least, int(0.8 * patch) // self.step * self.step)
+        return smaller if smaller < patch else None
 
 
 class FitMemory:
