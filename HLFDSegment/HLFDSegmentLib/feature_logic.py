@@ -74,7 +74,7 @@ class FeatureLogic:
         self._job: Job | None = None
         self._kept: Job | None = None
         self._rest: tuple[dict[str, Any], Volume] | None = None  # what follows a glance
-        self._glanced = False  # whether it follows now
+        self._glanced = False  # whether that is on its way
         self._reason = ""
         me = weakref.ref(self)  # a scene may outlive a logic that nobody closed
 
@@ -88,7 +88,7 @@ class FeatureLogic:
     @property
     def running(self) -> bool:
         """Whether the networks are at work."""
-        return self._job is not None
+        return self._job is not None or self._glanced
 
     def start(
         self, volume_node: slicer.vtkMRMLScalarVolumeNode | None, request: Mapping[str, Any] | None = None
@@ -97,7 +97,7 @@ class FeatureLogic:
 
         Raises ``UsageError`` while another look is taken, and at once what is wrong with volume or request.
         """
-        if self._job is not None:
+        if self.running:
             raise UsageError("The feature maps are still being made.", "Wait for them, or cancel first.")
         if volume_node is None or volume_node.GetScene() is not self.scene:
             raise InputError("No volume of this scene was chosen.", "Load a CT and choose it as input.")
@@ -107,36 +107,57 @@ class FeatureLogic:
         self._reason, self._glanced = "", False
         self.volume_node = volume_node
         if wanted.pairs or wanted.first:
+            self._rest = None
             self._submit(values, volume)
         else:
-            self._submit({**values, **GLANCE, "part_mm": wanted.part_mm or PART_MM}, volume)
             self._rest = values, volume
+            self._submit({**values, **GLANCE, "part_mm": wanted.part_mm or PART_MM}, volume)
 
     def _submit(self, request: Mapping[str, Any], volume: Volume) -> None:
         settings = {"settings": asdict(self.engine.settings), "affine": volume.affine.tolist(), "name": volume.name}
-        self._rest = None
         self._job = self.engine.jobs.submit("features", {**settings, "request": request}, {"volume": volume.array})
 
     def cancel(self, reason: str = "Cancelled by the user.") -> None:
         """Ask the work to stop; ``cancelled`` follows from ``poll()``."""
-        if self._job is not None and not self._reason:
+        if self.running and not self._reason:
             self._reason = reason
-            self._job.cancel()
+            if self._job is not None:
+                self._job.cancel()
 
     def poll(self) -> bool:
         """Take in what the worker said, and return whether it is still at work."""
-        job = self._job
-        if job is None:
+        if not self.running:
             return False
         if self.volume_node is None or self.volume_node.GetScene() is not self.scene:
             self.cancel(_REMOVED)
+        if self._job is None:
+            self._go_on()
         self.engine.jobs.poll()
+        job = self._job
+        if job is None:
+            return False
         for event in job.take_events():
             self.event.emit(event)
         if job.finished:
             self._job = None
             self._conclude(job)
-        return self._job is not None
+        return self.running
+
+    def _go_on(self) -> None:
+        """Begin what follows a glance; in a turn of its own, since copying a large volume takes a moment too."""
+        if self._reason or self._rest is None or self.maps is None:
+            self._end(self.cancelled, self._reason)
+            return
+        (request, volume), self._rest = self._rest, None
+        same = {"region": self.maps.answer["region"], "around": self.maps.answer["around"]}
+        try:
+            self._submit({**request, **same}, volume)
+        except HlfdError as error:
+            self._end(self.failed, error)
+
+    def _end(self, signal: Signal, news: Any) -> None:
+        self._rest, self._glanced = None, False
+        signal.emit(news)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Poll until the work ends; return False if it did not within ``timeout`` seconds."""
@@ -148,28 +169,24 @@ class FeatureLogic:
         return True
 
     def _conclude(self, job: Job) -> None:
-        rest, self._rest = self._rest, None
+        again, self._glanced = self._glanced, False
         if self._reason or job.state is JobState.CANCELLED:
             job.release()
-            self.cancelled.emit(self._reason or "Cancelled.")
+            self._end(self.cancelled, self._reason or "Cancelled.")
             return
         if job.error is not None:
             job.release()
-            self.failed.emit(job.error)
+            self._end(self.failed, job.error)
             return
-        again, self._glanced = self._glanced, rest is not None
         self._forget()
         self._kept, self.maps = job, FeatureMaps(job.result, job.arrays)
         try:
             self._enter(self.maps, again)
-            if rest is not None:
-                request, volume = rest
-                same = {"region": self.maps.answer["region"], "around": self.maps.answer["around"]}
-                self._submit({**request, **same}, volume)
         except HlfdError as error:
-            self.failed.emit(error)
+            self._end(self.failed, error)
             return
-        (self.finished if rest is None else self.glanced).emit(self.maps)
+        self._glanced = self._rest is not None
+        (self.glanced if self._glanced else self.finished).emit(self.maps)
 
     def _enter(self, maps: FeatureMaps, again: bool = False) -> None:
         """Show maps; ``again`` where the views show a glance already, and stay where the user moved them."""
@@ -256,9 +273,8 @@ class FeatureLogic:
         return found
 
     def leave(self) -> None:
-        """Restore the user's layout and take the viewer's nodes out of the scene; what follows a glance is stopped."""
-        if self._glanced:
-            self.cancel("The feature viewer was left.")
+        """Restore the user's layout and take the viewer's nodes out of the scene; work that goes on is stopped."""
+        self.cancel("The feature viewer was left.")
         self.layout.leave()
         self._nodes.remove()
         self._numbers.remove()
