@@ -16,12 +16,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from hlfd.config import read_yaml
 from hlfd.errors import BusyError, ConfigError, MissingInputError, ModelError, UsageError
 from hlfd.events import Metric, Progress, Stage
 from hlfd.models.package import file_sha256, load_package
 from hlfd.models.registry import find
 from hlfd.project import Project
 from hlfd.runs import DistilSettings, Run, RunSettings, Sample, State, command, export, list_runs, register, start_run
+from hlfd.runs.distil import localised, of_project
 from hlfd.runs.files import EventReader, read_object
 from hlfd.runs.lock import holder
 from hlfd.runs.outcome import rows_of, worse_in
@@ -290,3 +292,31 @@ class TestCommands:
             "torchrun --standalone --nproc-per-node=4 -m hlfd train configs/kits23/kits23.yaml --data /data "
             "--stages teacher --fold 0"
         )
+
+
+class TestDistillationFromScratch:
+    def test_a_recipe_reads_a_project_with_its_own_labels(self, place, tmp_path):
+        import yaml
+
+        recipe = tmp_path / "recipe.yaml"
+        data_set = {"layout": "kits", "label_values": {"kidney": [1], "tumor": [2], "cyst": [3]}, "folds": 5}
+        recipe.write_text(yaml.safe_dump({"name": "own", "data_set": data_set}), encoding="utf-8")
+        project = Project.open(place / "project")
+        with pytest.raises(UsageError, match="has 3 cases in use"):
+            localised(recipe, project.folder, tmp_path / "work")
+        project.cases = (*project.cases, project.cases[0])  # as if there were a fourth
+        changed = of_project(data_set, project)
+        assert (changed["layout"], changed["folds"]) == ("project", 4)
+        named = {label.value: label.name for label in project.labels}
+        structures = {name: {named[value] for value in values} for name, values in changed["label_values"].items()}
+        assert structures == {
+            "kidney": {"left kidney", "right kidney"},
+            "tumor": {"kidney tumor"},
+            "cyst": {"kidney cyst"},
+        }
+
+    def test_a_recipe_keeps_everything_in_the_folder_of_the_run(self, tmp_path):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text("name: own\nfolder: runs/own\ndata_set: {layout: kits}\n", encoding="utf-8")
+        copy = localised(recipe, tmp_path, tmp_path / "work")
+        assert read_yaml(copy) == {"name": "own", "folder": str(tmp_path / "work"), "data_set": {"layout": "kits"}}

@@ -1,6 +1,6 @@
 """Trainings in a process of their own that outlives its owner: started, followed, paused, found again by their folder.
 
-Nothing here imports torch but ``hlfd.runs.work``, which runs in that process. A panel polls ``Run`` by its timer::
+Nothing here imports torch but ``work`` and ``distil``, which run in that process. A panel polls ``Run`` by its timer::
 
     run = start_run(project, RunSettings(model="kidney", minutes=10))
     for event in run.poll(): ...

@@ -71,14 +71,15 @@ class Supervisor:
         return 0
 
     def _train(self, settings: AnySettings) -> None:
-        from hlfd.runs.work import distil, train
-
-        given = self.files, data_of(self.run.folder, settings), Recorder(self.files.events)
-        files, data, recorder = given
+        data, recorder = data_of(self.run.folder, settings), Recorder(self.files.events)
         if isinstance(settings, DistilSettings):
-            distil(files, settings, data, recorder, self.cancel)
+            from hlfd.runs.distil import distil
+
+            distil(self.files, settings, data, recorder, self.cancel)
         else:
-            train(files, settings, data, recorder, self.cancel)
+            from hlfd.runs.work import train
+
+            train(self.files, settings, data, recorder, self.cancel)
 
     def _watch(self, settings: AnySettings) -> None:
         """Look for requests, and for the owner where the run shall not outlive it."""

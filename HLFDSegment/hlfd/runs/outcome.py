@@ -2,7 +2,8 @@
 
 ``result.json``::
 
-    {"package": path, "name": ..., "version": ..., "base": "kidney/0.2.0", "improved": bool, "steps": n,
+    {"kind": "finetune" or "distil",         # of the latter few keys say much
+     "package": path, "name": ..., "version": ..., "base": "kidney/0.2.0", "improved": bool or null, "steps": n,
      "flattered": bool,                       # so few cases that the scored ones also chose when to stop
      "worse": [sentence, ...],
      "rows": [{"case", "label", "dice_before", "dice_after", "surface_before", "surface_after",

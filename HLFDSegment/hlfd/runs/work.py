@@ -1,4 +1,4 @@
-"""What the process of a run does: the training itself, and its outcome. Needs torch."""
+"""What the process of a fine-tuning does: the training itself, and its outcome. Needs torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hlfd.errors import UsageError
-from hlfd.events import CancelToken, OnEvent, Stage
+from hlfd.events import CancelToken
 from hlfd.files import write_json
-from hlfd.models.package import ModelPackage, load_package
 from hlfd.project import Project
 from hlfd.project.project import PROJECT_FILE
-from hlfd.runs.files import RunFiles
+from hlfd.runs.files import RunFiles, read_object
 from hlfd.runs.outcome import rows_of, worse_in
 from hlfd.runs.recorder import Recorder
-from hlfd.runs.settings import DistilSettings, RunSettings
+from hlfd.runs.settings import RunSettings
 from hlfd.teachers import TeacherSettings
 from hlfd.training.finetune import Finetuned, Watch, finetune
 from hlfd.training.finetune_data import Roles, choose_roles, labelled_cases
@@ -33,7 +32,7 @@ def train(files: RunFiles, settings: RunSettings, data: Path, recorder: Recorder
         *(settings.model, data, files.work, finetune_settings(settings), teacher_of(settings)),
         on_event=recorder.on_event,
         cancel=cancel,
-        roles=roles_of(data, settings.seed),
+        roles=kept_roles(files.folder / "roles.json", data, settings.seed),
         watch=watch,
     )
     write_json(files.result, result_of(done, settings, data, files, time.monotonic() - began))
@@ -49,6 +48,17 @@ def finetune_settings(settings: RunSettings) -> FinetuneSettings:
 def teacher_of(settings: RunSettings) -> TeacherSettings | None:
     """Return the teacher that the settings name, None for that of the package or the student itself."""
     return TeacherSettings(settings.teacher) if settings.guided and settings.teacher else None
+
+
+def kept_roles(path: Path, data: Path, seed: int) -> Roles | None:
+    """Return the roles that the run began with, whatever cases were added or given other roles since."""
+    kept = read_object(path)
+    if kept:
+        return Roles(*(tuple(kept[name]) for name in ("train", "stop", "test")))
+    roles = roles_of(data, seed)
+    if roles is not None:
+        write_json(path, asdict(roles))
+    return roles
 
 
 def roles_of(data: Path, seed: int) -> Roles | None:
@@ -80,6 +90,7 @@ def result_of(done: Finetuned, settings: RunSettings, data: Path, files: RunFile
     rows, package = rows_of(done.comparison.cases), done.package
     images = {case.id: case.image for case in labelled_cases(data)}
     return {
+        "kind": "finetune",
         "package": str(package.folder),
         "name": package.name,
         "version": package.version,
@@ -100,60 +111,3 @@ def result_of(done: Finetuned, settings: RunSettings, data: Path, files: RunFile
         },
         "seconds": round(seconds, 1),
     }
-
-
-def distil(files: RunFiles, settings: DistilSettings, data: Path, recorder: Recorder, cancel: CancelToken) -> None:
-    """Run the stages of a recipe, or go on with them, and write ``result.json`` with the package if there is one."""
-    from hlfd.cli.train import with_steps
-    from hlfd.training.dataset_recipe import read_dataset_recipe
-    from hlfd.training.dataset_run import run_dataset_recipe
-
-    began = time.monotonic()
-    recipe = localised(Path(settings.recipe), files.work)
-    if settings.steps:
-        recipe = with_steps(recipe, files.work, settings.steps)
-    folder = run_dataset_recipe(
-        *(recipe, data, list(settings.folds) or None, list(settings.stages) or None),
-        on_event=recorder.on_event,
-        cancel=cancel,
-    )
-    read = read_dataset_recipe(recipe)
-    package = _package_at(folder / "package" / read.name / read.version, recorder.on_event)
-    write_json(
-        files.result,
-        {
-            "package": str(package.folder) if package else "",
-            "name": read.name,
-            "version": read.version,
-            "base": "",
-            "improved": True,
-            "flattered": False,
-            "worse": [],
-            "rows": [],
-            "summary": {},
-            "predictions": {},
-            "metrics": dict(package.metadata.get("metrics", {})) if package else {},
-            "seconds": round(time.monotonic() - began, 1),
-        },
-    )
-
-
-def localised(recipe: Path, folder: Path) -> Path:
-    """Return a copy of a recipe that keeps everything under the run's folder."""
-    import yaml
-
-    from hlfd.config import read_yaml
-    from hlfd.files import write_text
-
-    values = read_yaml(recipe)
-    values["folder"] = str(folder)
-    copy = folder / "recipe.yaml"
-    write_text(copy, yaml.safe_dump(values, sort_keys=False))
-    return copy
-
-
-def _package_at(folder: Path, on_event: OnEvent) -> ModelPackage | None:
-    if not (folder / "model.json").is_file():
-        return None  # only some stages were asked for
-    on_event(Stage("package"))
-    return load_package(folder)
