@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +43,16 @@ def trained(classes, widths=(8, 16), groups=None, spacing=6.0, openvino=True) ->
     return TrainedNetwork(module, "s2d_unet", parameters, spacing, [(-100.0, 700.0)], classes, openvino)
 
 
-def make_package(root: Path, labels=KIDNEY_LABELS, classes=CLASSES, teacher=True, locator=True, **changes):
+def make_package(
+    root: Path, labels=KIDNEY_LABELS, classes=CLASSES, teacher=True, locator=True, openvino=True, **changes
+):
     facts = PackageFacts(
         *("tiny", "1.2.0", "Tiny", "kidney tumor", labels, {"organs": [classes[1]]}, "CC-BY-NC-SA-4.0", "Not clinical.")
     )
     groups = [[0, len(classes)], *([n] for n in range(1, len(classes)))]
     guide = trained(classes, (8, 24), openvino=False, **changes) if teacher else None
-    refiner = trained(classes, groups=groups)
-    finder = trained(("background", classes[1])) if locator else None
+    refiner = trained(classes, groups=groups, openvino=openvino)
+    finder = trained(("background", classes[1]), openvino=openvino) if locator else None
     return write_package(root, facts, refiner, finder, guide)
 
 
@@ -70,9 +73,18 @@ def write_cases(folder: Path, make, count: int = 3) -> Path:
     return folder / "cases.csv"
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """A folder of models with one package, made once, because its export to OpenVINO takes seconds."""
+    root = tmp_path_factory.mktemp("made") / "models"
+    make_package(root)
+    return root
+
+
 @pytest.fixture
-def package(tmp_path):
-    return make_package(tmp_path / "models")
+def package(models, tmp_path):
+    """An own copy of the package, which a test may change."""
+    return load_package(shutil.copytree(models, tmp_path / "models") / "tiny" / "1.2.0")
 
 
 @pytest.fixture
@@ -130,7 +142,7 @@ def test_a_cancelled_run_goes_on_as_it_was_planned(package, cases, tmp_path):
     done = finetune(package.folder, cases, tmp_path / "out", QUICK)
     assert (tmp_path / "out" / "plan.json").read_bytes() == plan
     assert done.steps == QUICK.steps
-    other = make_package(tmp_path / "others", teacher=False)
+    other = make_package(tmp_path / "others", teacher=False, openvino=False)
     with pytest.raises(ConfigError, match="another model or of other cases"):
         finetune(other.folder, cases, tmp_path / "out", QUICK)
 
@@ -164,13 +176,13 @@ class TestRefusals:
         assert "1 of 3 cases cannot be used: p1" in message
 
     def test_a_teacher_of_other_classes_is_refused(self, package, cases, tmp_path, capsys):
-        other = make_package(tmp_path / "liver", LIVER_LABELS, ("background", "liver", "tumor"))
+        other = make_package(tmp_path / "liver", LIVER_LABELS, ("background", "liver", "tumor"), openvino=False)
         message = self.refusal(package, cases, tmp_path, capsys, "--teacher", str(other.folder))
         assert "classes" in message
         assert not (tmp_path / "out").exists()
 
     def test_a_teacher_of_another_spacing_is_refused(self, package, cases, tmp_path, capsys):
-        other = make_package(tmp_path / "fine", spacing=1.5)
+        other = make_package(tmp_path / "fine", openvino=False, spacing=1.5)
         message = self.refusal(package, cases, tmp_path, capsys, "--teacher", str(other.folder))
         assert "1.5" in message
 
@@ -191,7 +203,8 @@ class TestData:
             choose_roles(["a", "b"], ["a", "b"], 0)
 
     def test_liver_maps_may_follow_lits(self, tmp_path):
-        liver = make_package(tmp_path / "liver", LIVER_LABELS, ("background", "liver", "tumor"), teacher=False)
+        names = ("background", "liver", "tumor")
+        liver = make_package(tmp_path / "liver", LIVER_LABELS, names, teacher=False, openvino=False)
         assert value_meanings(liver, [1, 2]) == {1: 5, 2: 6}
         assert value_meanings(liver, [5, 6]) == {5: 5, 6: 6}
         with pytest.raises(InputError, match="5 liver, 6 liver tumor"):
