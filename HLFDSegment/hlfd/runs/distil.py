@@ -22,15 +22,20 @@ from hlfd.runs.settings import DistilSettings
 from hlfd.training.dataset_recipe import read_dataset_recipe
 from hlfd.training.dataset_run import run_dataset_recipe
 
+KEPT = "distilled"
 _LEAST_PATIENTS = 4
 
 
 def distil(files: RunFiles, settings: DistilSettings, data: Path, recorder: Recorder, cancel: CancelToken) -> None:
-    """Run the stages of a recipe, or go on with them, and write ``result.json`` with the package if there is one."""
+    """Run the stages of a recipe, or go on with them, and write ``result.json`` with the package if there is one.
+
+    What the stages make is kept in the project's folder ``distilled``, so that a later run does the next ones.
+    """
     began = time.monotonic()
-    recipe = localised(Path(settings.recipe), data, files.work)
+    kept = files.folder.parents[1] / KEPT / Path(settings.recipe).stem
+    recipe = localised(Path(settings.recipe), data, kept)
     if settings.steps:
-        recipe = with_steps(recipe, files.work, settings.steps)
+        recipe = with_steps(recipe, kept, settings.steps)
     folder = run_dataset_recipe(
         *(recipe, data, list(settings.folds) or None, list(settings.stages) or None),
         on_event=recorder.on_event,
