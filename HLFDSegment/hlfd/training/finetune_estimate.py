@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from hlfd.data.layouts import Case
 from hlfd.distillation import Distillation
+from hlfd.errors import OutOfMemoryError
 from hlfd.events import CancelToken, OnEvent, Stage, Warn, ignore
 from hlfd.models.registry import find
 from hlfd.networks import SegmentationNetwork
@@ -70,10 +70,15 @@ def estimate(
         limit = free_memory_mb(device)
         if measured is not None and (limit is None or measured["memory_mb"] <= _SHARE * limit):
             break
-        if not trial.memory.shrink("The memory of the GPU" if device.type == "cuda" else "The free memory"):
-            messages.append("Even the smallest patches may not fit into the memory.")
-            break
-    return _answer(settings, trial, measured or {"memory_mb": math.nan, "seconds": math.nan}, device, messages)
+        if trial.memory.shrink("The memory of the GPU" if device.type == "cuda" else "The free memory"):
+            continue
+        if measured is None:
+            raise OutOfMemoryError(
+                "Not even one step with the smallest patches fits into the memory.", "Close other programs."
+            )
+        messages.append("Even the smallest patches may not fit into the memory.")
+        break
+    return _answer(settings, trial, measured, device, messages)
 
 
 def _bytes(case: Case) -> int:
@@ -84,17 +89,16 @@ def _answer(
     settings: FinetuneSettings, trial: Finetuning, measured: dict[str, float], device: torch.device, messages: list[str]
 ) -> dict[str, Any]:
     seconds = measured["seconds"]
-    known = seconds == seconds
     steps = settings.steps or MOST
-    if not settings.steps and settings.minutes and known:
+    if not settings.steps and settings.minutes:
         steps = int(min(max(60 * settings.minutes / seconds, LEAST), MOST))
     if not settings.steps and not settings.minutes:
         messages.append("It ends when the validation stops improving; the time is the longest that this may take.")
     return {
         "steps": steps,
-        "seconds_per_step": round(seconds, 3) if known else None,
-        "minutes": round(steps * seconds / 60, 1) if known else None,
-        "memory_mb": round(measured["memory_mb"]) if known else None,
+        "seconds_per_step": round(seconds, 3),
+        "minutes": round(steps * seconds / 60, 1),
+        "memory_mb": round(measured["memory_mb"]),
         "device": str(device),
         "patch": trial.memory.patch,
         "batch_size": trial.memory.batch_size,
