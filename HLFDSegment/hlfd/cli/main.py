@@ -19,6 +19,7 @@ COMMANDS = {
     "segment": "segment a CT, or a folder of many",
     "evaluate": "compare a label map with the truth",
     "check": "check a data set before training",
+    "project": "collect labelled cases to train on",
     "phantom": "simulate an abdominal CT with exact labels",
     "train": "train a model by a recipe",
     "finetune": "adapt a model to a few own cases",

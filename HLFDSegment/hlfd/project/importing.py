@@ -30,7 +30,7 @@ def import_folder(
     cancel: CancelToken | None = None,
 ) -> tuple[list[CaseInfo], dict[str, str]]:
     """See ``Project.import_folder``; a full disk ends it, and what was added before stays."""
-    table = _table(project, values)
+    _table(project, values)  # a wrong name is said before the first case
     added: list[CaseInfo] = []
     refused: dict[str, str] = {}
     cases = _cases(project, folder)
@@ -38,7 +38,10 @@ def import_folder(
     for case in cases:
         on_event(Stage(case.id))
         try:
-            added.append(_add(project, folder, case, table, cancel))
+            if case.label is None:
+                raise InputError("The case has no label map.", "Label it in Slicer, and add it there.")
+            source = {"kind": "import", "data_set": folder.name, "case": case.id}
+            added.append(add_files(project, case.image, case.label, values, case.id, source, cancel=cancel))
         except (DiskFullError, UsageError):
             raise
         except InputError as error:
@@ -79,19 +82,29 @@ def _table(project: Project, values: Mapping[int, str] | None) -> Mapping[int, i
     return {int(value): project.value_of(name) if name else 0 for value, name in values.items()}
 
 
-def _add(
-    project: Project, folder: Path, case: Case, table: Mapping[int, int] | None, cancel: CancelToken | None
+def add_files(
+    project: Project,
+    image: Path,
+    label: Path,
+    values: Mapping[int, str] | None = None,
+    title: str = "",
+    source: Mapping[str, str] | None = None,
+    role: str = "train",
+    on_event: OnEvent = ignore,
+    cancel: CancelToken | None = None,
 ) -> CaseInfo:
-    if case.label is None:
-        raise InputError("The case has no label map.", "Label it in Slicer, and add it there.")
-    volume, labels = read_volume(case.image), read_label_map(case.label)
+    """Add an image and a label map that lie in files; the label map must cover the image's whole grid.
+
+    ``values`` as for ``Project.import_folder``. Raises like ``read_volume``, ``read_label_map`` and ``Project.add``.
+    """
+    table = _table(project, values)
+    volume, labels = read_volume(image, on_event=on_event), read_label_map(label)
     if not volume.same_grid(labels, SAME_MM):  # files cover the whole image; a part of it is a mistake
         raise GeometryError(
             f"Image {volume.shape} and label map {labels.shape} differ in their grid.",
             "Give the label map of this very image, or resample it onto the image first.",
         )
-    source = {"kind": "import", "data_set": folder.name, "case": case.id}
-    return project.add(volume, _renamed(labels, table), case.id, source, cancel=cancel)
+    return project.add(volume, _renamed(labels, table), title, source, on_event, cancel, role)
 
 
 def _renamed(labels: LabelMap, table: Mapping[int, int] | None) -> LabelMap:

@@ -37,8 +37,7 @@ def onto_grid(labels: LabelMap, volume: Volume, drawn_on_image: bool = False) ->
     that they belong to this image, or where their grid covers the same box. Raises ``EmptyInputError`` without labels
     and ``GeometryError`` for labels outside of the image or on the grid of another one.
     """
-    if labels.same_grid(volume, SAME_MM):
-        cropped(labels)
+    if labels.same_grid(volume, SAME_MM) and labels.array.any():
         return labels.array
     part = cropped(labels)
     blank = LabelMap(np.broadcast_to(np.uint8(0), volume.shape), volume.affine)

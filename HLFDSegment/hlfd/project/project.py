@@ -193,6 +193,17 @@ class Project:
 
         return check_import(self, Path(folder), values, on_event)
 
+    def verify(self, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> dict[str, str]:
+        """Return what is wrong with each case that cannot be used, its files compared with their checksums."""
+        problems = dict(self.problems)
+        clock = ProgressClock(max(1, len(self.cases)), on_event, cancel)
+        for case in self.cases:
+            changed = store.changed_files(case)
+            if changed:
+                problems[case.id] = f"{' and '.join(changed)} of the case was changed or is damaged."
+            clock.advance()
+        return problems
+
     def _fresh(self, case_id: str) -> CaseInfo:
         """Read one case again, so that what another process wrote is not undone."""
         self.case(case_id)

@@ -111,6 +111,12 @@ def move_out(project: Path, case_id: str) -> Path:
     return target
 
 
+def changed_files(info: CaseInfo) -> list[str]:
+    """Return the names of the files of a case that are not as they were written."""
+    files = {"image": info.image, "label": info.label}
+    return [path.name for name, path in files.items() if file_sha256(path) != info.checksums.get(name)]
+
+
 def sweep(project: Path) -> None:
     """Remove what killed processes left behind of cases that they had begun."""
     for folder in (project / CASES).glob(".adding-*"):
