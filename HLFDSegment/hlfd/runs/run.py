@@ -137,9 +137,9 @@ class Run:
 
     def mark_cancelled(self) -> None:
         """Write down that it was cancelled, and delete what it trained."""
-        write_json(self.files.state, {"state": State.CANCELLED.value})
         for path in (self.files.work, self.files.predictions):
             discard(path)
+        write_json(self.files.state, {"state": State.CANCELLED.value})  # last: who reads it finds no leftovers
 
     def resume(self) -> None:
         """Go on where it stopped; raises ``BusyError`` while another run is in progress, ``UsageError`` if it ended."""
