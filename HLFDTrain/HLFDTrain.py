@@ -92,9 +92,10 @@ class HLFDTrainTest(ScriptedLoadableModuleTest):  # noqa: F405
         """Make a project in a temporary folder and open it again."""
         import tempfile
 
+        from hlfd.models.registry import find
         from hlfd.project import Project
 
         with tempfile.TemporaryDirectory() as folder:
-            made = Project.create(Path(folder) / "project", "kidney")
+            made = Project.create(Path(folder) / "project", find("kidney", verify=False))
             self.assertEqual(made.cases, ())  # noqa: PT009  Slicer runs unittest
             self.assertTrue(Project.open(made.folder).labels)  # noqa: PT009

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
+import slicer
 from slicer.i18n import tr as _
 
 from hlfd.errors import InputError
@@ -11,14 +13,23 @@ from HLFDSegmentUI.dialogs import errors_shown
 from HLFDTrainUI.choices import ROLES, Choice
 from HLFDTrainUI.label_table import LabelTable
 
+_SOON_MS = 50
+
 
 class AddSection:
-    """Proposes a label for each segment, and hands the corrected table to ``logic``."""
+    """Proposes a label for each segment, and hands the corrected table to ``logic``.
+
+    The table follows the segments: they come, go and are renamed while somebody draws.
+    """
 
     def __init__(self, ui: Any, logic: Any, busy: Any) -> None:
         self._ui = ui
         self._logic = logic
         self._busy = busy
+        self._observed: tuple[Any, list[int]] | None = None
+        self._soon = qt.QTimer(ui.HLFDTrain)  # many segments change at once: the table is filled once afterwards
+        self._soon.setSingleShot(True)
+        self._soon.connect("timeout()", self._on_node)
         self._role = Choice(ui.addRole, [(value, _(name)) for value, name in ROLES[:3]])
         self.labels = LabelTable(ui.mappingTable, _("Segment"), self._say)
         ui.addSegmentation.connect("currentNodeChanged(vtkMRMLNode*)", self._on_node)
@@ -40,6 +51,11 @@ class AddSection:
         self._ui.addVolume.setCurrentNode(volume_node)
         self._ui.addSegmentation.setCurrentNode(segmentation_node)
         self.show()
+
+    def close(self) -> None:
+        """Follow no segmentation any more."""
+        self._soon.stop()
+        self._observe(None)
 
     def clear(self) -> None:
         """Forget the name of the case that was added."""
@@ -77,9 +93,27 @@ class AddSection:
             )
         ui.mappingLabel.text = text
 
-    def _on_node(self, node: Any) -> None:
+    def _on_node(self, node: Any = None) -> None:
         with errors_shown(_("The segments could not be read.")):
+            self._observe(self._ui.addSegmentation.currentNode())
             self.show()
+
+    def _observe(self, node: Any) -> None:
+        segmentation = node.GetSegmentation() if node is not None else None
+        if self._observed is not None:
+            before, tags = self._observed
+            if before is segmentation:
+                return
+            for tag in tags:
+                before.RemoveObserver(tag)
+        self._observed = None
+        if segmentation is not None:
+            kinds = slicer.vtkSegmentation
+            events = (kinds.SegmentAdded, kinds.SegmentRemoved, kinds.SegmentModified)
+            self._observed = segmentation, [segmentation.AddObserver(event, self._on_segments) for event in events]
+
+    def _on_segments(self, caller: Any, event: str) -> None:
+        self._soon.start(_SOON_MS)
 
     def _on_add(self, checked: bool = False) -> None:
         volume, segmentation = self._ui.addVolume.currentNode(), self._ui.addSegmentation.currentNode()
@@ -91,5 +125,6 @@ class AddSection:
                     _("The segmentation has other segments than the table showed."),
                     _("Look at the table again, correct it where it is wrong, and click Add case."),
                 )
-            self._logic.add(volume, segmentation, self.labels.mapping, self._ui.addTitle.text.strip(), self._role.value)
+            title, identifiers = self._ui.addTitle.text.strip(), self._ui.identifiersBox.checked
+            self._logic.add(volume, segmentation, self.labels.mapping, title, self._role.value, identifiers)
             self._busy.begin(_("Adding {name}...").format(name=volume.GetName()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import ctk
 import slicer
 from slicer.i18n import tr as _
 
-from hlfd.project import Project
 from HLFDSegmentLib.model_catalogue import model_choices
 from HLFDSegmentUI.dialogs import errors_shown
 from HLFDTrainUI.choices import Choice
@@ -20,12 +18,12 @@ _PROJECT_FILE = "project.json"
 
 
 class ProjectSection:
-    """Opens projects through ``logic``; ``on_open`` hears of a project that was opened."""
+    """Opens projects through ``logic``; ``busy`` has timer and log."""
 
-    def __init__(self, ui: Any, logic: Any, on_open: Callable[[Project], None]) -> None:
+    def __init__(self, ui: Any, logic: Any, busy: Any) -> None:
         self._ui = ui
         self._logic = logic
-        self._on_open = on_open
+        self._busy = busy
         ui.projectPath.filters = ctk.ctkPathLineEdit.Dirs
         self._models = Choice(ui.projectModel, [])
         ui.projectPath.connect("currentPathChanged(QString)", self._on_path)
@@ -53,8 +51,14 @@ class ProjectSection:
         self._models.fill([(choice.key, choice.caption) for choice in model_choices() if not choice.problem])
         self._on_path("")
 
+    def remember(self) -> None:
+        """Open this project the next time too."""
+        slicer.app.userSettings().setValue(_SETTING, str(self._logic.project.folder))
+        self._on_path("")
+
     def show(self) -> None:
         """Say what the open project holds."""
+        self._on_path("")
         project = self._logic.project
         if project is None:
             self._ui.projectLabel.text = _("No project is open. Choose an empty folder to begin one.")
@@ -70,7 +74,7 @@ class ProjectSection:
         typed = self._ui.projectPath.currentPath.strip()
         exists = bool(typed) and (self.folder / _PROJECT_FILE).is_file()
         self._ui.projectButton.text = _("Open project") if exists else _("Create project")
-        self._ui.projectButton.enabled = bool(typed)
+        self._ui.projectButton.enabled = bool(typed) and not self._logic.task
         self._ui.projectModel.enabled = not exists
 
     def _on_button(self, checked: bool = False) -> None:
@@ -79,14 +83,9 @@ class ProjectSection:
             return
         with errors_shown(_("The project could not be made.")):
             self._logic.create(self.folder, self._models.value or "", self.folder.name)
-            self._opened()
+            self._busy.begin(_("Making the project {folder}...").format(folder=self.folder))
 
     def _open(self) -> None:
         with errors_shown(_("The project could not be opened.")):
             self._logic.open(self.folder)
-            self._opened()
-
-    def _opened(self) -> None:
-        slicer.app.userSettings().setValue(_SETTING, str(self.folder))
-        self._on_path("")
-        self._on_open(self._logic.project)
+            self._busy.begin(_("Opening the project {folder}...").format(folder=self.folder))

@@ -8,21 +8,17 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from hlfd.words import duration, number
+from HLFDTrainLib.result_table import MEAN, NUMBERS, table_rows
 
-HEADERS = ("Case", "Label", "Dice", "Surface Dice", "Volume error, ml")
+HEADERS = ("Case", "Structure", *NUMBERS.values())
 
 
 def result_rows(result: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (case id, cells) for each case and label, the means over all cases (case id "") first."""
+    """Return (case id, cells) for each case and structure, "" as id for the means over all cases, which come first."""
     rows = []
-    for label, sides in result.get("summary", {}).items():
-        before, after = sides["before"], sides["after"]
-        cells = [_change(before.get(name), after.get(name), 3) for name in ("dice", "nsd_1mm")]
-        rows.append(("", (_plain(label), *cells, _change(*(s.get("volume_error_ml") for s in (before, after)), 1))))
-    for row in result.get("rows", ()):
-        cells = [_change(row[f"{name}_before"], row[f"{name}_after"], 3) for name in ("dice", "surface")]
-        volume = _change(row["volume_error_before_ml"], row["volume_error_after_ml"], 1)
-        rows.append((row["case"], (_plain(row["label"]), *cells, volume)))
+    for row in table_rows(result) if result else ():
+        cells = [f"{_text(row[f'{title} before'])} \u2192 {_text(row[f'{title} after'])}" for title in NUMBERS.values()]
+        rows.append(("" if row["Case"] == MEAN else row["Case"], (row["Structure"], *cells)))
     return rows
 
 
@@ -48,9 +44,5 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _change(before: float | None, after: float | None, digits: int) -> str:
-    return f"{number(before, digits)} \u2192 {number(after, digits)}"
-
-
-def _plain(label: str) -> str:
-    return label.replace("_", " ")
+def _text(value: float) -> str:
+    return number(value, 2)

@@ -71,7 +71,7 @@ class RunSection:
         ui.pauseButton.enabled = resumable or state is State.RUNNING
         ui.cancelRunButton.enabled = active or resumable
         ui.liveBox.enabled = self._logic.run is not None or ui.liveBox.checked
-        ui.runStage.visible = bool(ui.runStage.text)
+        ui.runStage.visible, ui.liveLabel.visible = bool(ui.runStage.text), bool(ui.liveLabel.text)
 
     def clear(self) -> None:
         """Forget what was shown of another run."""
@@ -94,6 +94,7 @@ class RunSection:
             self._logic.estimate(self._folder(), self._panel.settings.settings())
             self.estimating = True
             self._ui.estimateLabel.text = _("Measuring a few steps...")
+            self._ui.estimateLabel.visible = True
             self._panel.begin(_("Estimate"))
 
     def _on_estimate(self, answer: dict[str, Any]) -> None:
@@ -168,6 +169,7 @@ class RunSection:
             self._ui.liveLabel.text = _("Step {step}: Dice on validation cases: {numbers}").format(
                 step=step, numbers=numbers
             )
+            self._ui.liveLabel.visible = True
             self._note(self._ui.liveLabel.text)
 
     def _on_sample(self, sample: Any) -> None:

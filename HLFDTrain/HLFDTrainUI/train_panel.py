@@ -87,6 +87,7 @@ class TrainPanel:
         for timer in self._timers:
             timer.stop()
         self.disconnect_parameters()
+        self.add.close()
         self.result.logic.close()
         self.training.close()
         self.cases.close()

@@ -19,6 +19,7 @@ class TrainingSection:
     def __init__(self, ui: Any, device: Any) -> None:
         self._ui = ui
         self._device = device
+        ui.estimateLabel.visible = False
         self.model = Choice(ui.startModel, [])
         self._duration = _choice(ui.durationSelector, DURATIONS)
         self._after_close = _choice(ui.afterCloseSelector, AFTER_CLOSE)
@@ -45,6 +46,7 @@ class TrainingSection:
             teacher=ui.teacherPath.currentPath.strip() if teacher == "file" else teacher,
             method=self._method.value,
             minutes=self._duration.value,
+            steps=int(ui.stepsSpin.value),
             device=self._device.device,
             replay_share=round(float(ui.replaySpin.value), 3),
             patch=int(ui.patchSpin.value),
@@ -63,6 +65,7 @@ class TrainingSection:
         self._teacher.select("file" if outside else settings.teacher)
         ui.teacherPath.currentPath = settings.teacher if outside else ""
         ui.replaySpin.value, ui.seedSpin.value = settings.replay_share, settings.seed
+        ui.stepsSpin.value = settings.steps
         ui.patchSpin.value, ui.batchSpin.value = settings.patch, settings.batch_size
         self._device.select(settings.device)
 
@@ -77,6 +80,7 @@ class TrainingSection:
         ]
         lines = [", ".join(filter(None, parts)) + ".", *answer.get("messages", ())]
         self._ui.estimateLabel.text = "\n".join(lines)
+        self._ui.estimateLabel.visible = True
         if int(answer["patch"]) < settings.patch:
             self._ui.patchSpin.value = int(answer["patch"])
         return replace(settings, patch=min(settings.patch, int(answer["patch"])))

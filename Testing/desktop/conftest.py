@@ -64,12 +64,29 @@ def person(desktop) -> Iterator[Person]:
     vars(somebody).clear()
 
 
+@pytest.fixture
+def trainer(desktop, tmp_path, monkeypatch) -> Iterator[Trainer]:
+    """Somebody who opened HLFD Train for the first time, with a small model of their own."""
+    import slicer
+
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
+    monkeypatch.setenv("HLFD_RUN_LOCK", str(tmp_path / "one training.lock"))
+    slicer.app.userSettings().remove("HLFDTrain/Project")
+    write_small_model(Path(os.environ["HLFD_MODELS"]))
+    somebody = Trainer(desktop)
+    yield somebody
+    somebody.stop()
+    vars(somebody).clear()
+
+
 class Person:
     """Clicks, picks and waits.
 
     ``longest_block`` is the longest time in seconds in which Qt could not react, ``longest_work`` the part of such a
     time in which this thread really worked: on a machine that others use too, the rest is waiting for them.
     """
+
+    modules = ("HLFDSegment",)  # the last one is looked at
 
     def __init__(self, desktop: Any) -> None:
         import ctk
@@ -79,7 +96,7 @@ class Person:
         self.longest_block = self.longest_work = 0.0
         self.dialogs, self.files = ctk.ctkMessageBox, qt.QFileDialog
         self.dialogs.answers, self.dialogs.shown, self.files.answers = [], [], []
-        self.module = desktop.load("HLFDSegment", PROJECT / "HLFDSegment")
+        self.module = [desktop.load(name, PROJECT / name) for name in self.modules][-1]
         self.window = self.module.widgetRepresentation()
         self.widget.enter()
         self.window.show()
@@ -118,12 +135,16 @@ class Person:
 
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"waited {seconds} s: {self.ui.stageLabel.text} {self.dialogs.shown}"
+            assert time.monotonic() < end, f"waited {seconds} s: {self.doing()} {self.dialogs.shown}"
             begin, worked = time.perf_counter(), time.thread_time()
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents)
             self.longest_block = max(self.longest_block, time.perf_counter() - begin)
             self.longest_work = max(self.longest_work, time.thread_time() - worked)
             time.sleep(0.002)
+
+    def doing(self) -> str:
+        """Return what the panel says it is doing."""
+        return self.ui.stageLabel.text
 
     def segment(self, seconds: float = 60.0) -> None:
         """Click the button and wait for the end."""
@@ -154,3 +175,113 @@ class Person:
             self.desktop.process_events()
         shown.grab().save(str(path))
         return path
+
+
+class Trainer(Person):
+    """Collects cases and trains on them."""
+
+    modules = ("HLFDSegment", "HLFDTrain")
+
+    def doing(self) -> str:
+        return f"{self.ui.caseStage.text} / {self.ui.runStage.text}"
+
+    def create_project(self, folder: Path, model: str = "tiny/1.0.0") -> Path:
+        """Make a project whose cases have the labels of the small model."""
+        self.ui.projectPath.currentPath = str(folder)
+        choices = [self.ui.projectModel.itemText(index) for index in range(self.ui.projectModel.count)]
+        self.ui.projectModel.setCurrentIndex(next(n for n, caption in enumerate(choices) if model in caption))
+        self.click(self.ui.projectButton)
+        self.wait_for_task()
+        assert self.dialogs.shown == []
+        return folder
+
+    def draw_case(self, number: int = 0, name: str = "CT") -> tuple[Any, Any]:
+        """Put a CT and what was drawn on it into the scene, and return both nodes."""
+        from HLFDSegmentLib.segmentations import segmentation_from_label_map
+        from HLFDSegmentLib.volumes import volume_to_node
+
+        volume, labels = small_case(number)
+        volume_node = volume_to_node(self.desktop.scene, volume, name)
+        return volume_node, segmentation_from_label_map(self.desktop.scene, labels, volume_node)
+
+    def choose(self, volume_node: Any, segmentation_node: Any) -> None:
+        self.ui.addVolume.setCurrentNode(volume_node)
+        self.ui.addSegmentation.setCurrentNode(segmentation_node)
+        self.wait_until(
+            lambda: self.ui.mappingTable.rowCount == segmentation_node.GetSegmentation().GetNumberOfSegments()
+        )
+
+    def wait_for_task(self, seconds: float = 60.0) -> None:
+        self.wait_until(lambda: not self.panel.cases.task, seconds)
+
+    def add_case(self, number: int = 0, title: str = "", role: int = 0) -> None:
+        """Draw a case and add it."""
+        nodes = self.draw_case(number)
+        self.choose(*nodes)
+        self.ui.addTitle.text = title or f"scan {number}"
+        self.ui.addRole.setCurrentIndex(role)
+        self.click(self.ui.addButton)
+        self.wait_for_task()
+        assert self.dialogs.shown == []
+
+    def rows(self, table: Any) -> list[list[str]]:
+        """Return the texts of a table."""
+        cells = [[table.item(row, column) for column in range(table.columnCount)] for row in range(table.rowCount)]
+        return [[cell.text() if cell is not None else "" for cell in row] for row in cells]
+
+    def select_case(self, row: int) -> None:
+        self.ui.caseTable.selectRow(row)
+
+    def leave(self) -> None:
+        """Close Slicer."""
+        vars(self)["desktop"].close()
+
+    def stop(self) -> None:
+        """End the training that is still at work, if there is one."""
+        from hlfd.runs import running_anywhere
+
+        run = running_anywhere()
+        if run is not None:
+            run.kill()
+
+
+def small_case(number: int = 0) -> tuple[Any, Any]:
+    """Return a drawn patient of 6 mm voxels (Volume) with left and right kidney, tumor and cyst (LabelMap)."""
+    from hlfd.labels import KIDNEY_LABELS
+    from hlfd.volume import LabelMap
+    from Testing.engine.conftest import make_patient
+
+    volume, masks = make_patient(spacing=(6.0, 6.0, 6.0), extent=(240.0, 180.0, 144.0 + 6 * number))
+    array = np.zeros(volume.shape, np.uint8)
+    for label in KIDNEY_LABELS:
+        array[masks[label.name]] = label.value
+    return volume, LabelMap(array, volume.affine, KIDNEY_LABELS)
+
+
+def write_small_model(root: Path) -> None:
+    """Write an untrained model ``tiny/1.0.0`` with a locator, a refiner and a teacher, for voxels of 6 mm."""
+    import torch
+
+    from hlfd.labels import KIDNEY_LABELS
+    from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
+    from hlfd.networks import build_network
+
+    def make(classes: tuple[str, ...], widths: tuple[int, ...], openvino: bool = True) -> TrainedNetwork:
+        torch.manual_seed(len(classes))
+        parameters = {"in_channels": 1, "classes": len(classes), "widths": widths}
+        network = build_network("s2d_unet", **parameters)
+        return TrainedNetwork(network, "s2d_unet", parameters, 6.0, [(-100.0, 700.0)], classes, openvino)
+
+    facts = PackageFacts(
+        name="tiny",
+        version="1.0.0",
+        title="Small networks",
+        task="kidney tumor",
+        labels=KIDNEY_LABELS,
+        region={"organs": ["kidney"]},
+        licence="Apache-2.0",
+        notice="For tests.",
+    )
+    classes = ("background", "kidney", "tumor", "cyst")
+    locator = make(("background", "kidney"), (8, 16))
+    write_package(root, facts, make(classes, (8, 16)), locator, make(classes, (8, 24), openvino=False))

@@ -14,15 +14,31 @@ def run(case: type) -> unittest.TestResult:
     return result
 
 
-def test_the_self_tests_of_the_build_pass(person):
-    path = PROJECT / "Testing" / "Slicer" / "test_hlfd_segment.py"
-    spec = importlib.util.spec_from_file_location("self_tests", path)
+def self_tests(name: str) -> object:
+    spec = importlib.util.spec_from_file_location("self_tests", PROJECT / "Testing" / "Slicer" / f"{name}.py")
     tests = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tests)
-    result = run(tests.HLFDSegmentSelfTest)
+    return tests
+
+
+def test_the_self_tests_of_the_build_pass(person):
+    result = run(self_tests("test_hlfd_segment").HLFDSegmentSelfTest)
     assert [message for _test, message in (*result.errors, *result.failures)] == []
     assert result.testsRun == 5
     assert result.skipped == []
+
+
+def test_the_self_tests_of_hlfd_train_pass(trainer):
+    result = run(self_tests("test_hlfd_train").HLFDTrainSelfTest)
+    assert [message for _test, message in (*result.errors, *result.failures)] == []
+    assert result.testsRun == 3
+
+
+def test_the_self_test_of_the_module_file_of_hlfd_train_passes(trainer):
+    import HLFDTrain
+
+    result = run(HLFDTrain.HLFDTrainTest)
+    assert [message for _test, message in (*result.errors, *result.failures)] == []
 
 
 def test_the_self_test_of_the_module_file_passes(person):
