@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Measures fine-tuning on a scanner that the student has not seen: before and after, there and on its old test cases.
 
-    python scripts/measure_finetune.py --out runs/finetune [--minutes 10] [--methods none kd hlfd] [--threads 2]
+    python scripts/measure_finetune.py --out runs/finetune [--minutes 10] [--methods none kd hlfd+kd] [--threads 2]
 
 Five labelled cases (four to learn from, one to choose when to stop) and ten held-out ones have the shapes of the KiTS19
 label maps 180 to 194, which the shipped student did not learn from, simulated on the held-out scanner: coarse noise of
 38 HU, a softer kernel than any in its training, and an early arterial phase at low energy, in which the medulla is
 darker and a tumor brighter than in any of its phases. The old test cases are those of the student's own recipe.
-Methods: ``none`` learns from labels alone, ``kd`` and ``hlfd`` are guided by the student as it was on the replayed
+Methods: ``none`` learns from labels alone, ``kd`` and ``hlfd+kd`` are guided by the student as it was on the replayed
 patches.
 
 One command that goes on where it was stopped. Writes OUT/measured.json and prints it. ``--quick`` is a trial: few cases
@@ -246,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="kidney")
-    parser.add_argument("--methods", nargs="+", default=["none", "kd", "hlfd"])
+    parser.add_argument("--methods", nargs="+", default=["none", "kd", "hlfd+kd"])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--lr", type=float, default=FinetuneSettings.lr)

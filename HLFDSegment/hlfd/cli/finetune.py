@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=1e-4, help="highest learning rate (default: 0.0001)")
     parser.add_argument("--patch", type=int, default=64, help="side of the training patches in voxels (default: 64)")
     parser.add_argument("--batch", type=int, default=2, metavar="N", help="patches per step (default: 2)")
-    parser.add_argument("--method", default="kd", help="how the teacher guides: kd (default), hlfd, ..., none")
+    parser.add_argument("--method", default="kd", help="how the teacher guides: kd (default), hlfd+kd, ..., none")
     parser.add_argument("--guide", type=float, default=1.0, metavar="WEIGHT", help="weight of the teacher; 0: none")
     parser.add_argument("--replay", type=float, default=0.3, metavar="SHARE", help="share of simulated patches")
     parser.add_argument("--held-out", nargs="+", default=[], metavar="CASE", help="cases to score, not to learn from")

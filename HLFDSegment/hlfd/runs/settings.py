@@ -27,7 +27,8 @@ class RunSettings:
     """Guide: empty for the package's teacher, or the student as it was where it has none; ``none``; or a source as
     ``TeacherSettings`` takes it."""
     method: str = "kd"
-    """Method by which the teacher guides, a name in ``METHOD_NAMES``; ``none`` learns from labels alone."""
+    """Method by which the teacher guides, a name in ``METHOD_NAMES`` or several joined by ``+``; ``none`` learns from
+    labels alone."""
     guide_weight: float = 1.0
     """Weight of the guidance beside the labels."""
     minutes: float = 10.0

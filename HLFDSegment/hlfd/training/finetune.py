@@ -225,8 +225,8 @@ class Finetuning:
     def objective(self, network: SegmentationNetwork) -> Distillation:
         """Return the loss: labels, and the guidance of the teacher."""
         settings = self.settings
-        guided = {"name": settings.method, "weight": settings.guide_weight}
-        methods: tuple[Any, ...] = (guided,) if settings.guided else ("none",)
+        guided = ({"name": name, "weight": settings.guide_weight} for name in settings.methods)
+        methods: tuple[Any, ...] = tuple(guided) if settings.guided else ("none",)
         return build_objective(DistillSettings(methods=methods), network, self.guide)
 
     def _plan(

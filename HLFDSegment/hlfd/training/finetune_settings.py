@@ -28,7 +28,8 @@ class FinetuneSettings:
     """Side of the cubic patch in voxels; rounded up to what student and teacher take, and made smaller where the
     memory is too small for it."""
     method: str = "kd"
-    """How the teacher guides, a name in ``METHOD_NAMES``; ``none`` learns from labels alone."""
+    """How the teacher guides: a name in ``METHOD_NAMES``, or several joined by ``+`` such as ``hlfd+kd``; ``none`` learns
+    from labels alone."""
     guide_weight: float = 1.0
     """Weight of the teacher's guidance; 0 learns from labels alone."""
     replay_share: float = 0.3
@@ -43,7 +44,8 @@ class FinetuneSettings:
     """Seed of the choice of held-out cases, of the patches and of the training."""
 
     def __post_init__(self) -> None:
-        look_up(self.method, METHOD_NAMES, "method")
+        for name in self.methods:
+            look_up(name, METHOD_NAMES, "method")
         if self.minutes < 0 or self.steps < 0:
             raise ConfigError("minutes and steps must not be negative.")
         if not 0 <= self.replay_share < 1:
@@ -52,6 +54,11 @@ class FinetuneSettings:
             raise ConfigError(
                 "guide_weight must not be negative; batch_size, patch and replay_patients must be at least 1."
             )
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods by which the teacher guides."""
+        return tuple(name.strip() for name in self.method.split("+"))
 
     @property
     def guided(self) -> bool:
