@@ -53,10 +53,7 @@ class Supervisor:
         except HlfdError as error:
             return self._failed(error)
         note_holder(self.run.folder, os.getpid(), start_time(os.getpid()))
-        try:
-            return self._work()
-        finally:
-            self._lock.release()
+        return self._work()
 
     def _work(self) -> int:
         try:
@@ -67,6 +64,7 @@ class Supervisor:
             if isinstance(error, CancelledError) or self.cancel.cancelled:
                 return self._stopped()
             return self._failed(classify(error))
+        self._lock.release()  # before the last word, upon which another run may begin at once
         self._say(State.FINISHED)
         return 0
 
@@ -97,16 +95,18 @@ class Supervisor:
         self.cancel.cancel()
 
     def _stopped(self) -> int:
+        with contextlib.suppress(OSError):
+            self.files.request.unlink()
+        self._lock.release()
         if self.wish == "cancel":
             self.run.mark_cancelled()
         else:
             self._say(State.PAUSED)
-        with contextlib.suppress(OSError):
-            self.files.request.unlink()
         return 0
 
     def _failed(self, error: HlfdError) -> int:
         print(error, file=sys.stderr)
+        self._lock.release()
         with contextlib.suppress(OSError):
             self.files.reserve.unlink()
         with contextlib.suppress(HlfdError):  # nothing is left to say it with: the run will be found interrupted

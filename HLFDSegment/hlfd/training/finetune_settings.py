@@ -28,8 +28,8 @@ class FinetuneSettings:
     """Side of the cubic patch in voxels; rounded up to what student and teacher take, and made smaller where the
     memory is too small for it."""
     method: str = "kd"
-    """How the teacher guides: a name in ``METHOD_NAMES``, or several joined by ``+`` such as ``hlfd+kd``; ``none`` learns
-    from labels alone."""
+    """How the teacher guides: a name in ``METHOD_NAMES``, or several joined by ``+`` such as ``hlfd+kd``; ``none``
+    learns from labels alone."""
     guide_weight: float = 1.0
     """Weight of the teacher's guidance; 0 learns from labels alone."""
     replay_share: float = 0.3
