@@ -48,7 +48,7 @@ def export_figure(
         raise UsageError("There are no feature maps to draw.", "Start the feature viewer first.")
     prepare_rendering()
     center = logic.layout.position()
-    extent = maps.extent * 1.1
+    extent = maps.reach * 1.05
     panels: list[NDArray[np.uint8]] = []
     for role, shown in logic.shown.items():
         title = f"{TITLES[role]}  {selection.pair}"

@@ -202,7 +202,7 @@ class FeatureLogic:
             return
         for role in maps.roles:
             self._nodes.add_legend(role, self.layout.slice_node(role).GetID())
-        self.layout.look_at(maps.focus, maps.extent * 1.15)
+        self.layout.look_at(maps.focus, maps.reach * 1.1)
 
     def _still_there(self, maps: FeatureMaps) -> bool:
         """Whether what was shown last can be shown of the new maps too."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hlfd.errors import UsageError
 from hlfd.viewer import KINDS
 
+_REACH = 1.5  # a focus at the rim leaves half of a view empty otherwise
 CHANNEL_WINDOW = (-3.0, 3.0)
 NUMBERS = ("cosine", "cka", "share_tumor", "share_kidney", "share_background")
 TITLES = {"teacher": "Teacher", "student": "Student", "undistilled": "Student without distillation"}
@@ -80,6 +81,13 @@ class FeatureMaps:
         """Size in mm along R, A, S of what is shown: the region, or the part of it that was looked at."""
         shown = self.answer.get("part") or self.answer["regions"][self.answer["region"]]
         return np.subtract(shown["high"], shown["low"])
+
+    @property
+    def reach(self) -> NDArray[np.float64]:
+        """Size in mm along R, A, S of a view centred on the focus that shows (nearly) all of that."""
+        shown = self.answer.get("part") or self.answer["regions"][self.answer["region"]]
+        both = np.maximum(np.subtract(self.focus, shown["low"]), np.subtract(shown["high"], self.focus))
+        return np.clip(2 * both, self.extent, _REACH * self.extent)
 
     @property
     def partial(self) -> bool:

@@ -100,6 +100,7 @@ def test_the_panel_stays_free_while_the_networks_look_at_a_large_ct(person, own_
     person.panel.model.refresh()
     person.panel.model.select("measured/0.2.0")
     person.load_ct(bench_scan(), every=1)
+    person.ui.featureSection.collapsed = False
     person.wait_until(lambda: person.ui.deviceLabel.text != "")
     for what in ("first", "second"):
         blocked(person, lambda: person.click(person.ui.featureButton), capsys, f"512 x 512 x 200, {what} click")

@@ -18,6 +18,7 @@ import pytest
 from hlfd.errors import ConfigError, DiskFullError, GeometryError, HlfdError, UsageError, WorkerDiedError
 from hlfd.events import Metric, Progress, Stage, Warn
 from hlfd.jobs import Job, Jobs, State
+from hlfd.jobs.process import child_environment
 
 TESTING = Path(__file__).resolve().parents[1]
 LAUNCHER = TESTING / "worker_jobs" / "launcher.py"
@@ -94,6 +95,13 @@ def test_what_libraries_print_is_log(jobs):
         time.sleep(0.01)
     assert "printed by a library" in jobs.log()
     assert "said on stderr" in jobs.log()
+
+
+def test_threads_of_the_worker_that_have_nothing_to_do_sleep_unless_the_user_wants_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert child_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert child_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_one_process_serves_all_jobs_and_keeps_what_it_loaded(jobs):

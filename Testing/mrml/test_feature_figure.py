@@ -93,8 +93,10 @@ def test_switching_layer_map_and_channel_is_quick_with_three_views_drawn(drawing
     views = []
     for role in roles:
         name = logic.layout.slice_node(role).GetLayoutName()
-        views.append(views_of.SliceView(application.scene, application.application_logic, name))
+        later = views_of.NoScheduleRendering()  # as applications do, which draw once per turn of their event loop
+        views.append(views_of.SliceView(application.scene, application.application_logic, name, later))
         views[-1].render_window().SetSize(640, 640)
+        logic.layout.slice_node(role).SetDimensions(640, 640, 1)
     logic.maps = large_maps(tmp_path, roles, ("e1", "d2"))
     logic._enter(logic.maps)
     for view in views:

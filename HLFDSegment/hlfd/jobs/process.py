@@ -86,8 +86,12 @@ def end_own_group() -> None:
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of the worker: UTF-8 always, and the engine that runs here on its search path."""
-    environment = {**os.environ, **(extra or {})}
+    """Return the environment of the worker: UTF-8 always, and the engine that runs here on its search path.
+
+    Threads of torch that have nothing to do sleep: where others use the processor, spinning ones (the default) hold up
+    those that work, Slicer's own too.
+    """
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(extra or {})}
     search = [str(Path(hlfd.__file__).resolve().parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
     return {**environment, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

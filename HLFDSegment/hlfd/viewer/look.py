@@ -217,4 +217,5 @@ class Look:
 def _high(values: Tensor) -> float:
     """Return the value that 2 % of the voxels exceed: the end of the colour scale."""
     flat = values.flatten()
-    return float(torch.quantile(flat[:: max(1, len(flat) // _SAMPLE)].float(), _HIGH))
+    sample = flat[:: max(1, len(flat) // _SAMPLE)].float()
+    return float(sample.kthvalue(max(1, round(_HIGH * len(sample)))).values)

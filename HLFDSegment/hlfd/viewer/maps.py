@@ -27,7 +27,10 @@ def pooled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def attention_map(features: Tensor, power: int = POWER) -> Tensor:
     """Return mean over channels of abs(x)^power, (k, j, i) (Zagoruyko and Komodakis, ICLR 2017)."""
-    return features.square().pow(power / 2).mean(0)  # squares are quick, other powers of so many voxels are not
+    powers = features.square()  # squares are quick, other powers of so many voxels are not
+    powers = powers.square_() if power == 4 else powers.pow_(power / 2)
+    share = features.new_full((1, len(features)), 1 / len(features))
+    return (share @ powers.flatten(1)).reshape(features.shape[1:])
 
 
 def relative(attention: Tensor) -> Tensor:
@@ -52,8 +55,9 @@ def standardise(features: Tensor, masks: Mapping[str, Tensor]) -> Channels:
     Where one of the groups is empty it is left out; without a tumor the kidney takes its place.
     """
     flat = features.flatten(1)
-    variance, mean = torch.var_mean(flat, 1, correction=0, keepdim=True)
-    values = (flat - mean).div_(variance.sqrt().clamp_min(_TINY))
+    values = flat - flat.mean(1, keepdim=True)
+    deviation = values.norm(dim=1, keepdim=True) / values.shape[1] ** 0.5
+    values.div_(deviation.clamp_min(_TINY))
     means = {}
     for name, mask in masks.items():
         share = pooled(mask[None].to(flat.dtype), features.shape[1:]).flatten()
