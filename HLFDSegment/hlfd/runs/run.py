@@ -138,7 +138,8 @@ class Run:
     def mark_cancelled(self) -> None:
         """Write down that it was cancelled, and delete what it trained."""
         for path in (self.files.work, self.files.predictions):
-            discard(path)
+            with contextlib.suppress(OutputError):  # Windows, where the process still has files open: the run is over
+                discard(path)
         write_json(self.files.state, {"state": State.CANCELLED.value})  # last: who reads it finds no leftovers
 
     def resume(self) -> None:
