@@ -1,4 +1,4 @@
-"""Makes the pictures of the panel in Resources/Screenshots, by the tests that drive it.
+"""Makes the pictures of the panels in Resources/Screenshots, by the tests that drive them.
 
 Usage: python scripts/make_panel_pictures.py  (in the environment of the tests)
 """
@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = "says_what_it_is or click_ends_with or everything_that_is_installed"
+SEGMENT = "says_what_it_is or click_ends_with or everything_that_is_installed"
+TRAIN = "says_what_to_do_first or roles_are_changed or report_comes_first or followed_to_its_result"
 
 
 def main() -> int:
     """Run the tests that take pictures."""
     environment = {**os.environ, "HLFD_PICTURES": str(ROOT / "Resources" / "Screenshots")}
-    command = [sys.executable, "-m", "pytest", "-q", "Testing/desktop", "-k", TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "Testing/desktop", "-k", f"{SEGMENT} or {TRAIN}"]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

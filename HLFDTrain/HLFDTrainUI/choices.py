@@ -17,6 +17,7 @@ AFTER_CLOSE = (
 METHODS = (
     ("kd", "Labels and the teacher's predictions (KD)"),
     ("hlfd", "Labels and the teacher's attention, layer by layer (HLFD)"),
+    ("hlfd+kd", "Labels, the teacher's attention and its predictions (HLFD and KD)"),
     ("at", "Labels and the teacher's attention (AT)"),
     ("cwd", "Labels and the teacher's channels (CWD)"),
     ("none", "Labels alone"),

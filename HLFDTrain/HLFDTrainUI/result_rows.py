@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from hlfd.words import duration, number
+from hlfd.words import duration, nested, number
 from HLFDTrainLib.result_table import MEAN, NUMBERS, table_rows
 
 HEADERS = ("Case", "Structure", *NUMBERS.values())
@@ -26,7 +26,9 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
     """Return what came of the training in sentences."""
     steps, seconds = result.get("steps"), result.get("seconds")
     said = []
-    if result.get("version"):
+    if result.get("version") and not result.get("base"):
+        said.append(_("{name} {version}").format(name=result["name"], version=result["version"]))
+    elif result.get("version"):
         said.append(
             _("{name} {version}, trained on from {base}.").format(
                 name=result["name"], version=result["version"], base=result.get("base", "")
@@ -34,11 +36,13 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
         )
     if steps and seconds:
         said.append(_("{steps} steps, {time} in all.").format(steps=steps, time=duration(seconds)))
-    if "improved" in result:
+    if result.get("improved") is not None:
         better = _("The validation cases improved.")
         said.append(
             better if result["improved"] else _("The validation cases did not improve: prefer the old version.")
         )
+    if result.get("metrics"):
+        said.append(_("Measured: {numbers}").format(numbers=nested(result["metrics"])))
     if result.get("flattered"):
         said.append(_("So few cases were there that the scored ones also chose when to stop: the gain is flattered."))
     return said

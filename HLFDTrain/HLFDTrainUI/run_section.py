@@ -20,7 +20,7 @@ _STAGES = {
     "validate": "Validating",
     "package": "Writing the new version",
     "compare": "Comparing before and after",
-    "estimate": "Measuring a few steps",
+    "measure": "Measuring a few steps",
 }
 _STATES = {
     State.STARTING: "Starting",
@@ -47,7 +47,6 @@ class RunSection:
         logic.stage.connect(self._on_stage)
         logic.progress.connect(self._on_progress)
         logic.metric.connect(self._on_metric)
-        logic.sampled.connect(self._on_sample)
         logic.warned.connect(self._on_warning)
         logic.failed.connect(self._on_failed)
         logic.estimated.connect(self._on_estimate)
@@ -171,10 +170,6 @@ class RunSection:
             )
             self._ui.liveLabel.visible = True
             self._note(self._ui.liveLabel.text)
-
-    def _on_sample(self, sample: Any) -> None:
-        if self._ui.liveBox.checked:
-            self._logic.live.update()
 
     def _on_warning(self, message: str) -> None:
         self._note(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -72,6 +73,7 @@ class ScratchSection:
     def _done(self) -> set[str]:
         """Return the steps that finished trainings of this recipe took."""
         project, recipe = self._panel.cases.project, self._ui.recipePath.currentPath.strip()
+        recipe = str(Path(recipe).expanduser().absolute()) if recipe else ""
         done: set[str] = set()
         for run in self._training.runs(project.folder) if project is not None and recipe else ():
             settings = run.settings

@@ -12,16 +12,15 @@ from slicer.i18n import tr as _
 
 from hlfd.config import SegmentSettings
 from hlfd.errors import HlfdError
-from hlfd.io import read_volume
 from hlfd.jobs import Jobs
 from hlfd.project import Project
-from HLFDSegmentLib.volumes import volume_to_node
 from HLFDSegmentUI.device_section import DeviceSection
 from HLFDSegmentUI.dialogs import show_error
 from HLFDSegmentUI.log_section import LogSection
 from HLFDSegmentUI.parameters import Connection
 from HLFDSegmentUI.setup_section import SetupSection
 from HLFDTrainLib.case_logic import CaseLogic
+from HLFDTrainLib.ct_loader import CtLoader
 from HLFDTrainLib.train_logic import TrainLogic
 from HLFDTrainUI.add_section import AddSection
 from HLFDTrainUI.cases_section import CasesSection
@@ -49,6 +48,7 @@ class TrainPanel:
         self._probe: Any = None
         self.jobs = Jobs()
         self.cases = CaseLogic(slicer.mrmlScene, self.jobs)
+        self.loader = CtLoader(slicer.mrmlScene)
         self.training = TrainLogic(slicer.mrmlScene, self.jobs)
         self._timers = [self._timer(_TASKS_MS, self._on_tasks), self._timer(_RUN_MS, self._on_run)]
         for label in (ui.noticeLabel, ui.warningLabel):
@@ -75,6 +75,8 @@ class TrainPanel:
         self.cases.finished.connect(self._on_task)
         self.cases.failed.connect(self._on_task_failed)
         self.training.state_changed.connect(self._on_state)
+        self.loader.loaded.connect(self._on_ct)
+        self.loader.failed.connect(show_error)
 
     def _timer(self, milliseconds: int, on_tick: Any) -> Any:
         timer = qt.QTimer(self._ui.HLFDTrain)  # with a parent: never deleted by Python, which may do so in any thread
@@ -90,6 +92,7 @@ class TrainPanel:
         self.add.close()
         self.result.logic.close()
         self.training.close()
+        self.loader.close()
         self.cases.close()
         self.jobs.close()
 
@@ -165,12 +168,14 @@ class TrainPanel:
 
     def _on_tasks(self) -> None:
         self.cases.poll()
+        self.loader.poll()
         self.result.logic.poll()
         if self.run.estimating:
             self.training.poll()
         self.jobs.poll()
         self._look_at_probe()
-        if not (self.cases.task or self.run.estimating or self.result.logic.busy or self._probe is not None):
+        busy = self.run.estimating or self.result.logic.busy or self.loader.busy or self._probe is not None
+        if not self.cases.task and not busy:
             self._timers[0].stop()
 
     def _on_run(self) -> None:
@@ -214,9 +219,13 @@ class TrainPanel:
         self.show()
 
     def _load_ct(self, path: Path) -> None:
-        with slicer.util.WaitCursor():
-            node = volume_to_node(slicer.mrmlScene, read_volume(path))
-        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        self.loader.load(path)
+        self.begin(_("Loading {path}...").format(path=path))
+
+    def _on_ct(self, node: Any) -> None:
+        logic = slicer.app.applicationLogic()
+        logic.GetSelectionNode().SetActiveVolumeID(node.GetID())
+        logic.PropagateVolumeSelection()
         self._ui.addVolume.setCurrentNode(node)
 
     def _probe_devices(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -69,8 +68,8 @@ class TrainingSection:
         ui.patchSpin.value, ui.batchSpin.value = settings.patch, settings.batch_size
         self._device.select(settings.device)
 
-    def show_estimate(self, answer: dict[str, Any]) -> RunSettings:
-        """Show what a few measured steps tell, and return the settings with the patch that fits into memory."""
+    def show_estimate(self, answer: dict[str, Any]) -> None:
+        """Show what a few measured steps tell, and choose the smaller patch where the memory asks for one."""
         settings = self.settings()
         parts = [
             _("About {time}").format(time=duration(60 * answer["minutes"])) if answer.get("minutes") else "",
@@ -83,7 +82,8 @@ class TrainingSection:
         self._ui.estimateLabel.visible = True
         if int(answer["patch"]) < settings.patch:
             self._ui.patchSpin.value = int(answer["patch"])
-        return replace(settings, patch=min(settings.patch, int(answer["patch"])))
+        if int(answer["batch_size"]) < settings.batch_size:
+            self._ui.batchSpin.value = int(answer["batch_size"])
 
     def _on_teacher(self, index: int) -> None:
         self._ui.teacherPath.enabled = self._teacher.value == "file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -64,15 +65,23 @@ def person(desktop) -> Iterator[Person]:
     vars(somebody).clear()
 
 
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> Path:
+    """A folder of models with ``tiny/1.0.0`` alone."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
+    folder = tmp_path_factory.mktemp("small model")
+    write_small_model(folder)
+    return folder
+
+
 @pytest.fixture
-def trainer(desktop, tmp_path, monkeypatch) -> Iterator[Trainer]:
+def trainer(small_model, desktop, own_models, tmp_path, monkeypatch) -> Iterator[Trainer]:
     """Somebody who opened HLFD Train for the first time, with a small model of their own."""
     import slicer
 
-    pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
     monkeypatch.setenv("HLFD_RUN_LOCK", str(tmp_path / "one training.lock"))
     slicer.app.userSettings().remove("HLFDTrain/Project")
-    write_small_model(Path(os.environ["HLFD_MODELS"]))
+    shutil.copytree(small_model, own_models)
     somebody = Trainer(desktop)
     yield somebody
     somebody.stop()
@@ -207,9 +216,8 @@ class Trainer(Person):
     def choose(self, volume_node: Any, segmentation_node: Any) -> None:
         self.ui.addVolume.setCurrentNode(volume_node)
         self.ui.addSegmentation.setCurrentNode(segmentation_node)
-        self.wait_until(
-            lambda: self.ui.mappingTable.rowCount == segmentation_node.GetSegmentation().GetNumberOfSegments()
-        )
+        count = segmentation_node.GetSegmentation().GetNumberOfSegments()
+        self.wait_until(lambda: self.ui.mappingTable.rowCount == count)
 
     def wait_for_task(self, seconds: float = 60.0) -> None:
         self.wait_until(lambda: not self.panel.cases.task, seconds)

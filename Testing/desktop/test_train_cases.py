@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+
 import numpy as np
 import pytest
 
@@ -62,6 +65,24 @@ class TestProject:
             assert again.rows(again.ui.caseTable)[0][0] == "scan 0"
         finally:
             again.leave()
+
+
+def test_a_project_of_100_cases_opens_without_blocking(project, capsys):
+    project.add_case()
+    first = project.folder / "cases" / "case-0001"
+    for number in range(2, 101):
+        copy = shutil.copytree(first, first.with_name(f"case-{number:04d}"))
+        text = (copy / "case.json").read_text(encoding="utf-8")
+        (copy / "case.json").write_text(text.replace("case-0001", copy.name), encoding="utf-8")
+    project.longest_work, begun = 0.0, time.process_time()
+    project.click(project.ui.projectButton)
+    project.wait_for_task()
+    worked = time.process_time() - begun
+    assert project.ui.caseTable.rowCount == 100
+    with capsys.disabled():
+        print(f"\n100 cases: {worked:.2f} s of work, at most {1000 * project.longest_work:.0f} ms at a time")
+    assert worked < 2.0
+    assert project.longest_work < 0.1
 
 
 class TestAddingACase:
@@ -149,6 +170,7 @@ class TestTheList:
         two.wait_until(lambda: all(case.role == "test" for case in two.panel.cases.cases))
         two.wait_for_task()
         assert [row[1] for row in two.rows(two.ui.caseTable)] == ["Test", "Test"]
+        two.picture("train-cases")
 
     def test_a_case_is_edited_in_the_scene_and_saved(self, two, monkeypatch):
         import slicer
@@ -237,6 +259,9 @@ def test_the_cts_of_a_folder_are_ordered_by_how_unsure_the_model_is(project, tmp
     assert len(rows) == 2
     unsure = [float(row[1]) for row in rows]
     assert unsure == sorted(unsure, reverse=True)
+    project.ui.suggestTable.cellDoubleClicked.emit(0, 0)
+    project.wait_until(lambda: not project.panel.loader.busy)
+    assert project.ui.addVolume.currentNode().GetName() == rows[0][0]
 
 
 def test_a_corrected_result_of_hlfd_segment_is_the_next_case(project):
