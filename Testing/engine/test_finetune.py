@@ -21,10 +21,10 @@ from hlfd.inference import Segmenter
 from hlfd.io import read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
 from hlfd.models.package import file_sha256, load_package
-from hlfd.models.registry import version_key
+from hlfd.models.registry import next_version, version_key
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
 from hlfd.networks import MergeClasses, build_network
-from hlfd.training.finetune import FinetuneSettings, finetune, next_version
+from hlfd.training.finetune import FinetuneSettings, finetune
 from hlfd.training.finetune_data import MixedSource, choose_roles, replay_source, value_meanings
 from hlfd.training.finetune_time import LEAST, MOST, affordable_steps
 from hlfd.training.objective import Supervised
@@ -238,7 +238,7 @@ def test_the_new_version_is_the_newest():
 def test_an_installed_version_is_not_taken_again(package, tmp_path, monkeypatch):
     monkeypatch.setenv("HLFD_MODELS", str(tmp_path / "models"))
     (tmp_path / "models" / "tiny" / "1.2.0").rename(tmp_path / "models" / "tiny" / "1.2.0.1")
-    assert next_version(package) == "1.2.0.2"
+    assert next_version(package.name, package.version) == "1.2.0.2"
 
 
 def test_the_number_of_steps_follows_from_the_time(package):

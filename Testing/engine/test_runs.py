@@ -115,6 +115,19 @@ class TestAFinishedRun:
         assert provenance["finetuned_from"] == "tiny 1.0.0"
         assert provenance["local_cases"] == {"train": 1, "held_out": 2}
 
+    def test_a_model_that_has_its_version_already_is_not_replaced(self, finished, place, tmp_path, monkeypatch):
+        monkeypatch.setenv("HLFD_MODELS", str(tmp_path))
+        other = write_tiny_model(tmp_path, version="1.0.0.1")
+        before = {path.name: file_sha256(path) for path in other.folder.iterdir()}
+        package = register(finished)
+        assert package.version == "1.0.0.2"
+        assert (
+            load_package(package.folder).metadata["provenance"]
+            == find(finished.result()["package"]).metadata["provenance"]
+        )
+        assert register(finished).folder == package.folder
+        assert {path.name: file_sha256(path) for path in other.folder.iterdir()} == before
+
     def test_its_package_can_be_taken_along_as_a_zip_file(self, finished, tmp_path):
         path = export(finished, "zip", tmp_path / "model.zip")
         assert "tiny/1.0.0.1/model.json" in zipfile.ZipFile(path).namelist()

@@ -59,6 +59,15 @@ def installed() -> list[Installed]:
     return sorted(newest_first, key=lambda entry: entry.name)
 
 
+def next_version(name: str, version: str) -> str:
+    """Return ``version`` with a further number that no installed version of ``name`` has: 0.2.0 becomes 0.2.0.1."""
+    taken = {entry.version for entry in installed() if entry.name == name}
+    number = 1
+    while f"{version}.{number}" in taken:
+        number += 1
+    return f"{version}.{number}"
+
+
 def _version_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []

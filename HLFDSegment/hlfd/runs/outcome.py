@@ -17,24 +17,58 @@ A surface Dice is that at 1 mm; a number is null where a structure is in neither
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hlfd.files import write_atomically, write_json, write_text
+from hlfd.models.card import model_card
 from hlfd.models.install import install
-from hlfd.models.package import ModelPackage
-from hlfd.models.registry import find
+from hlfd.models.package import ModelPackage, file_sha256
+from hlfd.models.registry import find, installed, next_version, user_models
 from hlfd.runs.run import Run
 
+CARD = "README.md"
 WORSE_BY = 0.01
 """A Dice that fell by more than this is warned of."""
 
 
 def register(run: Run) -> ModelPackage:
-    """Add the new package of a finished run to the user's models and return it; a second time changes nothing."""
-    folder = Path(str(run.result()["package"]))
-    return install(folder, overwrite=True)
+    """Add the new package of a finished run to the user's models and return it; a second time changes nothing.
+
+    Where another model has its version already, it gets the next number: no earlier model is replaced.
+    """
+    package = find(str(run.result()["package"]))
+    for entry in installed():
+        if entry.name == package.name and not entry.problem:
+            there = find(str(entry.folder), verify=False)
+            if _weights(there) == _weights(package):
+                return there
+    if not (user_models() / package.name / package.version).exists():
+        return install(package.folder)
+    version = next_version(package.name, package.version.rpartition(".")[0])
+    with tempfile.TemporaryDirectory(prefix="hlfd-register-") as scratch:
+        return install(_renumbered(package, version, Path(scratch) / "package"))
+
+
+def _weights(package: ModelPackage) -> dict[str, str]:
+    """Return the checksums of what computes; the card names the version, and differs where all else is the same."""
+    return {name: sum_ for name, sum_ in package.metadata["sha256"].items() if name != CARD}
+
+
+def _renumbered(package: ModelPackage, version: str, folder: Path) -> Path:
+    """Write a copy of a package with another version."""
+    shutil.copytree(package.folder, folder)
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    description["version"] = version
+    write_text(folder / CARD, model_card(description))
+    description["sha256"][CARD] = file_sha256(folder / CARD)
+    write_json(folder / "model.json", description)
+    return folder
 
 
 def export(run: Run, target: str, out: Path) -> Path:
@@ -52,15 +86,12 @@ def export(run: Run, target: str, out: Path) -> Path:
 
 def write_zip(package: ModelPackage, out: Path) -> Path:
     """Write a package as one zip file that ``hlfd models import`` takes; raises ``OutputError``."""
-    from hlfd.files import write_atomically
-
     out = out.expanduser().with_suffix(".zip")
-    root = package.folder.parents[1]
-    base = str(package.folder.relative_to(root))
 
     def write(temporary: Path) -> None:
-        made = shutil.make_archive(str(temporary.with_suffix("")) + "-zip", "zip", root, base)
-        shutil.move(made, temporary)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(package.folder.iterdir()):
+                archive.write(path, f"{package.name}/{package.version}/{path.name}")
 
     write_atomically(out, write)
     return out

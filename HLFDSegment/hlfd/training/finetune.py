@@ -24,7 +24,7 @@ from hlfd.files import write_json
 from hlfd.io import read_label_map
 from hlfd.io.hounsfield import count_labels
 from hlfd.models.package import ModelPackage, file_sha256
-from hlfd.models.registry import find, installed
+from hlfd.models.registry import find, next_version
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
 from hlfd.teachers import FittedTeacher, TeacherSettings, fit_teacher, load_teacher
@@ -59,7 +59,7 @@ _LEAST_SHARE = 0.3
 """Of the time that is given, at least so much goes into training, however long the preparation took."""
 _OPEN_END_EVERY, _OPEN_END_PATIENCE = 100, 6
 """Steps between validations, and validations without improvement, of a training without a limit of time."""
-__all__ = ["FinetuneSettings", "Finetuned", "Finetuning", "Watch", "finetune", "next_version"]
+__all__ = ["FinetuneSettings", "Finetuned", "Finetuning", "Watch", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,12 @@ class Finetuning:
                 )
             return plan
         steps = self.settings.steps or self.affordable(network, objective, source, validator)
-        plan = {"key": key, "steps": steps, "version": next_version(self.package), "guide": self.guide_name}
+        plan = {
+            "key": key,
+            "steps": steps,
+            "version": next_version(self.package.name, self.package.version),
+            "guide": self.guide_name,
+        }
         write_json(path, plan)
         return plan
 
@@ -309,12 +314,3 @@ def _values(case: Case) -> set[int]:
     """Return the label values of a case's map other than 0."""
     assert case.label is not None  # labelled_cases leaves others out
     return {int(value) for value in np.flatnonzero(count_labels(read_label_map(case.label).array)) if value > 0}
-
-
-def next_version(package: ModelPackage) -> str:
-    """Return the package's version with a further number that no installed version has: 0.2.0 becomes 0.2.0.1."""
-    taken = {entry.version for entry in installed() if entry.name == package.name}
-    number = 1
-    while f"{package.version}.{number}" in taken:
-        number += 1
-    return f"{package.version}.{number}"
