@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -105,7 +106,7 @@ class Supervisor:
         return 0
 
     def _failed(self, error: HlfdError) -> int:
-        print(error, file=sys.stderr)
+        logging.getLogger(__name__).error("%s", error)  # goes to the log of the run
         self._lock.release()
         with contextlib.suppress(OSError):
             self.files.reserve.unlink()
