@@ -101,8 +101,10 @@ class CaseLogic:
         return scene_cases.describe_segments(segmentation_node)
 
     def suggest_mapping(self, segmentation_node: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
-        """Return a label name, or "" for "leave out", for each segment id."""
-        return match_segments(self.segments(segmentation_node), self._opened().labels)
+        """Return a label name, or "" for "leave out", for each segment id: what was chosen before, else what fits."""
+        found = match_segments(self.segments(segmentation_node), self._opened().labels)
+        known = scene_cases.remembered_mapping(segmentation_node, self.label_names)
+        return {key: known.get(key, name) for key, name in found.items()}
 
     def case_of(self, node: slicer.vtkMRMLNode) -> CaseInfo | None:
         """Return the case of the open project that a node was added as or loaded from."""
@@ -225,9 +227,12 @@ class CaseLogic:
     ) -> dict[str, str]:
         if segmentation_node is None:
             raise InputError("No segmentation was chosen.", "Choose the segmentation of the image.")
+        self._opened()
         segments = self.segments(segmentation_node)
-        chosen = match_segments(segments, self._opened().labels) if mapping is None else mapping
-        return scene_cases.check_mapping(segments, chosen, self.label_names, mapping is not None)
+        if mapping is not None:
+            return scene_cases.check_mapping(segments, mapping, self.label_names, [one.id for one in segments])
+        known = scene_cases.remembered_mapping(segmentation_node, self.label_names)
+        return scene_cases.check_mapping(segments, self.suggest_mapping(segmentation_node), self.label_names, known)
 
     def _start(self, name: str, task: Task) -> None:
         self._steps.start(name, task)
@@ -304,6 +309,7 @@ class CaseLogic:
         info = self._case(answer["case"])
         for node in (volume_node, segmentation_node):
             self._note(node, info)
+        scene_cases.remember_mapping(segmentation_node, used)
         return info
 
     def _updating(
@@ -314,6 +320,7 @@ class CaseLogic:
         answer = yield from self._job("case_update", arguments, {"labels": drawn.labels})
         info = self._case(answer["case"])
         self._note(segmentation_node, info)
+        scene_cases.remember_mapping(segmentation_node, used)
         return info
 
     def _importing(self, folder: Path | str, values: Mapping[int, str] | None, check: bool) -> Task:

@@ -14,7 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from hlfd.labels import Label
 from hlfd.project import CaseInfo
 from hlfd.volume import LabelMap
-from HLFDSegmentLib.label_arrays import Part, values_in
+from HLFDSegmentLib.label_arrays import Part
 from HLFDSegmentLib.nodes import remove_nodes
 from HLFDSegmentLib.segmentations import segmentation_from_label_map
 from HLFDSegmentLib.volumes import array_to_matrix
@@ -51,7 +51,7 @@ def case_into_scene(
         yield True
         labels = np.array(arrays["labels"])
         k, j, i = (int(v) for v in answer["start"])
-        part = Part(labels, (k, j, i), values_in(labels))
+        part = Part(labels, (k, j, i), frozenset(int(value) for value in answer["values"]))
         blank = LabelMap(np.broadcast_to(np.uint8(0), arrays["volume"].shape), affine, tuple(table))
         name = f"{info.caption} segmentation"
         segmentation_node = segmentation_from_label_map(scene, blank, volume_node, name=name, always=(), part=part)

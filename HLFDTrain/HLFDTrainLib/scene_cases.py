@@ -6,7 +6,8 @@ owner can give the application its turn.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import json
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from HLFDSegmentLib.terminology import LABEL_TAG, segment_tag
 from HLFDSegmentLib.volumes import matrix_to_array, node_affine
 
 _PIECE_BYTES = 1 << 22
+_MAPPING = "HLFD.Mapping"
 _GRID_MM = 1e-2
 _LATTICE = 1e-3  # voxels
 
@@ -87,19 +89,19 @@ def drawn_on(
 
 
 def check_mapping(
-    segments: Sequence[SegmentDescription], mapping: Mapping[str, str], names: Sequence[str], chosen: bool
+    segments: Sequence[SegmentDescription], mapping: Mapping[str, str], names: Sequence[str], chosen: Collection[str]
 ) -> dict[str, str]:
     """Return the label name of each segment that is used.
 
-    ``chosen`` says that the user saw the mapping: then what maps to nothing is left out on purpose. Raises
-    ``InputError`` for a segment that fits no label, for an empty one that is used, and where none is used.
+    ``chosen`` holds the ids of the segments whose label the user saw: where it is empty, they are left out on purpose.
+    Raises ``InputError`` for a segment that fits no label, for an empty one that is used, and where none is used.
     """
     used = {segment.id: mapping.get(segment.id, "") for segment in segments}
     for segment in segments:
         name = used[segment.id]
         if name:
             look_up(name, list(names), f'label for the segment "{segment.name}"')
-        elif not chosen and not segment.empty:
+        elif segment.id not in chosen and not segment.empty:
             raise InputError(
                 f'The segment "{segment.name}" fits none of the labels {", ".join(names)}.',
                 "Choose its label in the table, or leave it out there.",
@@ -113,6 +115,21 @@ def check_mapping(
             "No segment is used: there is nothing to learn from.", "Choose labels for the segments in the table."
         )
     return {key: name for key, name in used.items() if name}
+
+
+def remember_mapping(segmentation_node: slicer.vtkMRMLSegmentationNode, used: Mapping[str, str]) -> None:
+    """Keep with the node what the user chose for its segments, those left out too; empty ones were not chosen for."""
+    chosen = {one.id: used.get(one.id, "") for one in describe_segments(segmentation_node) if not one.empty}
+    segmentation_node.SetAttribute(_MAPPING, json.dumps(chosen))
+
+
+def remembered_mapping(segmentation_node: slicer.vtkMRMLSegmentationNode, names: Sequence[str]) -> dict[str, str]:
+    """Return the label name, or nothing, that was chosen for a segment before, as far as the project has that label."""
+    try:
+        kept = json.loads(segmentation_node.GetAttribute(_MAPPING) or "{}").items()
+    except (ValueError, AttributeError):  # written by something else
+        return {}
+    return {str(key): name for key, name in kept if name in ("", *names)}
 
 
 def check_volume(volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> None:

@@ -36,17 +36,18 @@ def with_kidneys_of(patient, hu):
 
 
 def test_the_nearer_to_another_class_the_more_unsure(patient, segmenter):
-    sure, _ = uncertainty(with_kidneys_of(patient, 200), segmenter)
-    unsure, _ = uncertainty(with_kidneys_of(patient, 290), segmenter)
-    assert 0 < sure < unsure
+    sure = uncertainty(with_kidneys_of(patient, 200), segmenter)
+    unsure = uncertainty(with_kidneys_of(patient, 290), segmenter)
+    assert 0 < sure.entropy < unsure.entropy
+    assert sure.disagreement is None
 
 
 def test_a_teacher_that_agrees_adds_nothing_and_one_that_differs_does(patient, segmenter):
     volume, _ = patient
-    _, none = uncertainty(volume, segmenter, Peer(segmenter.refiner_logits))
-    _, much = uncertainty(volume, segmenter, Peer(lambda hu: segmenter.refiner_logits(hu)[[0, 1, 3, 2]]))
-    assert none == pytest.approx(0, abs=1e-6)
-    assert 0 < much <= 1
+    none = uncertainty(volume, segmenter, Peer(segmenter.refiner_logits))
+    much = uncertainty(volume, segmenter, Peer(lambda hu: segmenter.refiner_logits(hu)[[0, 1, 3, 2]]))
+    assert none.disagreement == pytest.approx(0, abs=1e-6)
+    assert 0 < much.disagreement <= 1
 
 
 def test_the_cts_of_a_folder_are_ordered(tmp_path, patient, segmenter, exact_package):

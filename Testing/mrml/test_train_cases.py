@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hlfd.errors import ConfigError, EmptyInputError, GeometryError, InputError, UsageError
-from hlfd.io import read_label_map, read_volume
+from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.jobs import Jobs
 from hlfd.labels import KIDNEY_LABELS, KIDNEY_TUMOR
 from hlfd.volume import LabelMap, Volume
@@ -19,6 +21,7 @@ case_logic = pytest.importorskip("HLFDTrainLib.case_logic")
 segmentations = pytest.importorskip("HLFDSegmentLib.segmentations")
 volumes = pytest.importorskip("HLFDSegmentLib.volumes")
 WAIT_S = 120
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,47 @@ def test_a_corrected_segmentation_updates_its_case(logic, nodes, straight_label_
     assert np.array_equal(read_label_map(second.label).array, corrected)
     assert second.volumes_ml["kidney tumor"] > first.volumes_ml["kidney tumor"]
     assert logic.cases == (second,)
+
+
+def test_what_was_chosen_for_a_segment_is_remembered(logic, nodes):
+    volume_node, segmentation_node = nodes
+    segmentation = segmentation_node.GetSegmentation()
+    ids = {name: segment_named(segmentation_node, name) for name in ("left kidney", "right kidney", "kidney tumor")}
+    for name, new in (("left kidney", "Organ"), ("right kidney", "Rest")):
+        segment = segmentation.GetSegment(ids[name])
+        segment.SetName(new)
+        segment.RemoveTag("HLFD.Label")
+        segment.RemoveTag(slicer.vtkSegment.GetTerminologyEntryTagName())
+    chosen = {ids["left kidney"]: "left kidney", ids["right kidney"]: "", ids["kidney tumor"]: "kidney tumor"}
+    info = run(logic, logic.add, volume_node, segmentation_node, chosen)
+    assert logic.suggest_mapping(segmentation_node) == chosen
+    assert run(logic, logic.update, info.id, segmentation_node).volumes_ml == pytest.approx(info.volumes_ml, rel=1e-4)
+
+
+def test_a_data_set_is_looked_at_and_imported(logic, tmp_path, straight_volume, straight_label_map):
+    folder = tmp_path / "kits" / "case_00001"
+    folder.mkdir(parents=True)
+    write_volume(straight_volume, folder / "imaging.nii.gz")
+    write_label_map(straight_label_map, folder / "segmentation.nii.gz")
+    (tmp_path / "kits" / "case_00002").mkdir()
+    reports = run(logic, logic.check_folder, tmp_path / "kits")
+    assert [(report["id"], report["ok"]) for report in reports] == [("case_00001", True), ("case_00002", False)]
+    result = run(logic, logic.import_folder, tmp_path / "kits", {1: "left kidney", 2: "kidney tumor", 4: ""})
+    assert [case.id for case in result["added"]] == ["case-0001"]
+    assert set(logic.cases[0].volumes_ml) == {"left kidney", "kidney tumor"}
+    assert list(result["refused"]) == ["case_00002"]
+
+
+def test_cts_to_label_next_are_suggested(logic, tmp_path):
+    sample = PROJECT / "HLFDSegment" / "Resources" / "HLFDSegment" / "Samples" / "sample_ct.nii.gz"
+    ct = read_volume(sample)
+    (tmp_path / "cts").mkdir()
+    write_volume(ct, tmp_path / "cts" / "one.nii")
+    (tmp_path / "cts" / "two.nii").write_bytes(b"no image")
+    rows = run(logic, logic.suggest, tmp_path / "cts")
+    assert [row["name"] for row in rows] == ["one", "two"]
+    assert 0 < rows[0]["score"] < 1
+    assert rows[1]["note"]
 
 
 def test_a_case_keeps_the_place_that_the_views_show(logic, scene, nodes, straight_volume):
@@ -267,7 +311,7 @@ def test_the_application_is_never_kept_waiting(logic, scene):
     volume_node = volumes.volume_to_node(scene, Volume(array, affine), "large")
     label_map = LabelMap(labels, affine, KIDNEY_LABELS)
     segmentation_node = segmentations.segmentation_from_label_map(scene, label_map, volume_node)
-    slowest, polls = 0.0, 0
+    slowest, polls, clock = 0.0, 0, time.monotonic()
     begin = time.thread_time()
     logic.add(volume_node, segmentation_node)
     started = time.thread_time() - begin
@@ -276,8 +320,11 @@ def test_the_application_is_never_kept_waiting(logic, scene):
         logic.poll()
         slowest, polls = max(slowest, time.thread_time() - begin), polls + 1
         time.sleep(0.005)
+    seconds = time.monotonic() - clock
     info = logic.heard.ends[-1][1]
     assert info.shape == shape, info
+    if os.name == "posix" and os.getloadavg()[0] < 1:  # says nothing about a machine that is busy
+        assert seconds < 6  # 3, and as much for the start of the worker
     assert started < 0.1
     assert slowest < 0.1
     assert polls > 3

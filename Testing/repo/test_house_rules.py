@@ -28,7 +28,7 @@ FORBIDDEN = {
 TORCH_FREE = (
     *("hlfd", "hlfd.config", "hlfd.volume", "hlfd.errors", "hlfd.events", "hlfd.labels", "hlfd.io", "hlfd.preprocess"),
     *("hlfd.inference", "hlfd.inference.segmenter", "hlfd.models.registry", "hlfd.models.install", "hlfd.metrics"),
-    *("hlfd.report", "hlfd.cli.main", "hlfd.data.check"),
+    *("hlfd.report", "hlfd.cli.main", "hlfd.data.check", "hlfd.project", "hlfd.project.suggest"),
 )
 
 

@@ -56,6 +56,15 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
+class Uncertainty:
+    """Entropy and, with a teacher, disagreement on one CT, see the top of this file; ``note`` says what was odd."""
+
+    entropy: float
+    disagreement: float | None
+    note: str
+
+
+@dataclass(frozen=True)
 class Peer:
     """A teacher that takes the student's input."""
 
@@ -90,8 +99,8 @@ def suggest(
 
 def uncertainty(
     volume: Volume, segmenter: Segmenter, teacher: Peer | None = None, cancel: CancelToken | None = None
-) -> tuple[float, float | None] | None:
-    """Return entropy and, with a teacher, disagreement on a CT; None where the segmenter finds no organ."""
+) -> Uncertainty | None:
+    """Return how unsure the student is of a CT; None where neither it nor the teacher labels an organ."""
     located = segmenter.locate(volume, cancel=cancel)
     sums = np.zeros(5)  # entropy, organ of the student, disagreement, organ of the teacher, voxels that either labels
     for hu in _regions(located, segmenter, teacher.divisor if teacher else 1):
@@ -104,7 +113,8 @@ def uncertainty(
     if labelled * segmenter.package.refiner.spacing_mm**3 / 1000.0 < segmenter.rules.keep_ml:
         return None
     largest = max(organ, organ_of_teacher)
-    return entropy / largest, difference / largest if teacher else None
+    disagreement = difference / largest if teacher else None
+    return Uncertainty(entropy / largest, disagreement, " ".join(located.warnings))
 
 
 def load_peer(source: TeacherSettings | str | Path, segmenter: Segmenter) -> Peer:
@@ -142,10 +152,9 @@ def _look(
         return replace(row, note=str(error))
     if found is None:
         return replace(row, note=f"No {' or '.join(segmenter.rules.organs)} was found.")
-    entropy, disagreement = found
-    score = entropy + (disagreement or 0.0)
+    score = found.entropy + (found.disagreement or 0.0)
     seconds = time.perf_counter() - begin
-    return replace(row, score=score, entropy=entropy, disagreement=disagreement, seconds=seconds)
+    return replace(row, **asdict(found), score=score, seconds=seconds)
 
 
 def _regions(located: Located, segmenter: Segmenter, divisor: int) -> Iterator[NDArray[np.float32]]:

@@ -17,6 +17,8 @@ from hlfd.volume import Volume
 
 SIZE = 128
 WINDOW_HU = (-160.0, 240.0)
+_AIR_HU = -300
+_BODY_SHARE = 0.05
 
 
 def write_thumbnail(volume: Volume, labels: NDArray[np.uint8], table: Sequence[Label], path: Path) -> None:
@@ -33,9 +35,10 @@ def draw_thumbnail(volume: Volume, labels: NDArray[np.uint8], table: Sequence[La
     image, marks = orientation.view(volume.array), orientation.view(labels)
     index = _slice_index(marks, table)
     column_mm, row_mm, _ = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
-    step = max(image.shape[1] * row_mm, image.shape[2] * column_mm) / SIZE
-    rows, row_in = _samples(image.shape[1], row_mm, step)
-    columns, column_in = _samples(image.shape[2], column_mm, step)
+    (row_low, column_low), (row_high, column_high) = _body_box(image[index])
+    step = max((row_high - row_low) * row_mm, (column_high - column_low) * column_mm) / SIZE
+    rows, row_in = _samples(image.shape[1], (row_low + row_high) / 2, step / row_mm)
+    columns, column_in = _samples(image.shape[2], (column_low + column_high) / 2, step / column_mm)
     low, high = WINDOW_HU
     gray = ((image[index][np.ix_(rows, columns)].astype(np.float32) - low) / (high - low)).clip(0, 1)
     shown = np.where(np.outer(row_in, column_in), marks[index][np.ix_(rows, columns)], 0)
@@ -59,9 +62,17 @@ def _slice_index(marks: NDArray[np.uint8], table: Sequence[Label]) -> int:
     return int(low[0] + np.argmax(area))
 
 
-def _samples(count: int, spacing: float, step: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the index that each pixel shows, and whether it lies in the image."""
-    index = np.floor((np.arange(SIZE) - SIZE / 2 + 0.5) * step / spacing + count / 2).astype(np.int64)
+def _body_box(plane: NDArray[np.int16]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the index box of the rows and columns of a slice that hold more than thin lines of what is not air."""
+    mask = plane > _AIR_HU
+    lines = [mask.sum(axis=axis) > _BODY_SHARE * mask.shape[axis] for axis in (1, 0)]
+    low, high = index_box(np.outer(*lines))
+    return (low, high) if low != high else ((0, 0), plane.shape)
+
+
+def _samples(count: int, middle: float, step: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the index that each pixel shows, ``step`` voxels apart around ``middle``, and if it lies in the image."""
+    index = np.floor((np.arange(SIZE) - SIZE / 2 + 0.5) * step + middle).astype(np.int64)
     return index.clip(0, count - 1), (index >= 0) & (index < count)
 
 

@@ -1,8 +1,8 @@
 """The job ``case_load``: image and labels of a case, for an application that must not wait for files.
 
-Arguments: ``project`` (folder), ``case`` (its id). Answer: ``affine`` (4x4 IJK->RAS in mm) and ``start`` (k, j, i);
-arrays out: ``volume`` (k, j, i) int16 HU, ``labels`` uint8, cut to what is not background, whose first voxel is at
-``start``.
+Arguments: ``project`` (folder), ``case`` (its id). Answer: ``affine`` (4x4 IJK->RAS in mm), ``start`` (k, j, i) and
+``values``, those that the labels hold; arrays out: ``volume`` (k, j, i) int16 HU, ``labels`` uint8, cut to what is not
+background, whose first voxel is at ``start``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from hlfd.events import ProgressClock, Stage
 from hlfd.io import read_label_map, read_volume
+from hlfd.io.hounsfield import count_labels
 from hlfd.preprocess.components import index_box
 from hlfd.preprocess.frame import box_slices
 from hlfd.project import Project
@@ -31,6 +32,8 @@ def run(context: JobContext) -> Mapping[str, Any]:
     clock.advance()
     labels = read_label_map(info.label, project.labels).array
     low, high = index_box(labels)
-    context.save("labels", np.ascontiguousarray(labels[box_slices(low, high)]))
+    part = np.ascontiguousarray(labels[box_slices(low, high)])
+    context.save("labels", part)
+    values = [int(value) for value in np.flatnonzero(count_labels(part)) if value]
     clock.advance()
-    return {"affine": volume.affine.tolist(), "start": [int(v) for v in low]}
+    return {"affine": volume.affine.tolist(), "start": [int(v) for v in low], "values": values}
