@@ -36,7 +36,7 @@ def requirements(path: Path, gpu: bool) -> list[Requirement]:
         module, _, purpose = comment.partition(":")
         if specifier.strip():
             found.append(_look_up(specifier.strip(), module.strip(), purpose.strip()))
-    found.append(_look_up("torch", "torch", "computes on a graphics processor (NVIDIA)", optional=not gpu))
+    found.append(_look_up("torch", "torch", "trains, and computes on a graphics processor (NVIDIA)", optional=not gpu))
     return found
 
 

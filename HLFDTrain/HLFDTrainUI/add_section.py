@@ -71,22 +71,19 @@ class AddSection:
         ui, mapping = self._ui, self.labels.mapping
         used = sorted({label for label in mapping.values() if label})
         left_out = sum(not label for label in mapping.values())
-        ready = self._logic.project is not None and ui.addVolume.currentNode() is not None
+        node = ui.addSegmentation.currentNode()
+        known = self._logic.case_of(node) if node is not None else None
+        ready = self._logic.project is not None and ui.addVolume.currentNode() is not None and known is None
         ui.addButton.enabled = ready and bool(used) and not self._logic.task
         if self._logic.project is None:
             text = _("Open or create a project first.")
-        elif ui.addSegmentation.currentNode() is None:
+        elif node is None:
             text = _("Choose the segmentation that you drew.")
         elif not used:
             text = _("No segment has a label yet: choose one in the table.")
         else:
             text = _("Labels: {names}.").format(names=", ".join(used))
             text += " " + _("{count} segments are left out.").format(count=left_out) if left_out else ""
-        known = (
-            self._logic.case_of(ui.addSegmentation.currentNode())
-            if ready and ui.addSegmentation.currentNode()
-            else None
-        )
         if known is not None:
             text += " " + _("This is {case} already: to change it, choose it in the list and click Save edits.").format(
                 case=known.caption

@@ -19,6 +19,7 @@ class LabelTable:
     def __init__(self, table: Any, caption: str, on_change: Callable[[], None]) -> None:
         self._table = table
         self._on_change = on_change
+        self._rows: list[tuple[Any, str, str]] = []
         self._keys: list[Any] = []
         self._labels: list[str] = []
         self._selectors: list[Any] = []
@@ -37,7 +38,10 @@ class LabelTable:
 
     def fill(self, rows: Sequence[tuple[Any, str, str]], labels: Sequence[str]) -> None:
         """Show rows of key, name and proposed label; what a person chose for a key that is still there stays."""
+        if [*rows] == self._rows and [*labels] == self._labels[1:]:
+            return  # a selector may be open
         chosen = self.mapping if [*labels] == self._labels[1:] else {}
+        self._rows = [*rows]
         self._keys, self._labels, self._selectors = [key for key, _name, _label in rows], ["", *labels], []
         self._table.setRowCount(0)
         self._table.setRowCount(len(rows))

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from hlfd.words import duration, nested, number
 from HLFDTrainLib.result_table import MEAN, NUMBERS, table_rows
 
-HEADERS = ("Case", "Structure", *NUMBERS.values())
+HEADERS = ("Case", "Structure", "Dice", "Surface Dice\nat 1 mm", "Volume error\nin ml")
 
 
 def result_rows(result: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:

@@ -17,6 +17,8 @@ from HLFDTrainLib.result_logic import ResultLogic
 from HLFDTrainUI.choices import Choice
 from HLFDTrainUI.result_rows import HEADERS, result_rows, result_sentences
 
+_HEADER_PIXELS = 38
+
 
 class ResultSection:
     """Shows the trainings of the project and the outcome of the chosen one; ``panel`` has project, timers and log."""
@@ -39,6 +41,7 @@ class ResultSection:
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.horizontalHeader().setMinimumHeight(_HEADER_PIXELS)
         table.connect("cellClicked(int,int)", self._on_cell)
         ui.runSelector.connect("currentIndexChanged(int)", self._on_choice)
         ui.removeRunButton.connect("clicked(bool)", self._on_remove)
@@ -99,12 +102,12 @@ class ResultSection:
         self._cases = [case for case, _cells in rows]
         table.setRowCount(len(rows))
         for index, (case, cells) in enumerate(rows):
-            for column, text in enumerate((names.get(case, case) or _("mean"), *cells)):
+            for column, text in enumerate((names.get(case, case) or _("all, mean"), *cells)):
                 item = qt.QTableWidgetItem(text)
                 if column > 1:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 table.setItem(index, column, item)
-        fit_height(table, len(rows))
+        fit_height(table, len(rows) + 1)
         table.visible = bool(rows)
         self._ui.overlayButton.enabled = bool(self._result.get("predictions")) and not self.logic.busy
 

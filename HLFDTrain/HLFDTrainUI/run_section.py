@@ -22,6 +22,7 @@ _STAGES = {
     "compare": "Comparing before and after",
     "measure": "Measuring a few steps",
 }
+_PARTS = ("train", "validate")  # they take turns all the time, under one bar
 _STATES = {
     State.STARTING: "Starting",
     State.PAUSING: "Pausing: writing a checkpoint",
@@ -41,6 +42,7 @@ class RunSection:
         self._logic = logic
         self._panel = panel
         self._stage = self._left = ""
+        self._warned: set[str] = set()
         self.estimating = False
         ui.runLog.visible = False
         logic.state_changed.connect(self._on_state)
@@ -75,6 +77,7 @@ class RunSection:
     def clear(self) -> None:
         """Forget what was shown of another run."""
         self._stage = self._left = ""
+        self._warned.clear()
         self._ui.runLog.clear()
         self._ui.runLog.visible = False
         self._ui.liveLabel.text = ""
@@ -151,8 +154,10 @@ class RunSection:
         if self.estimating:
             self._ui.estimateLabel.text = self._stage + "..."
             return
+        if name not in _PARTS:
+            self._ui.runBar.setRange(0, 0)
+            self._note(self._stage)
         self._say()
-        self._note(self._stage)
 
     def _on_progress(self, done: float, total: float, seconds_left: float | None) -> None:
         if total:
@@ -172,8 +177,10 @@ class RunSection:
             self._note(self._ui.liveLabel.text)
 
     def _on_warning(self, message: str) -> None:
-        self._note(message)
-        self._panel.say(message)
+        if message not in self._warned:  # often the same of every case
+            self._warned.add(message)
+            self._note(message)
+            self._panel.say(message)
 
     def _on_failed(self, error: HlfdError) -> None:
         if self.estimating:

@@ -51,6 +51,7 @@ class TrainPanel:
         self.loader = CtLoader(slicer.mrmlScene)
         self.training = TrainLogic(slicer.mrmlScene, self.jobs)
         self._timers = [self._timer(_TASKS_MS, self._on_tasks), self._timer(_RUN_MS, self._on_run)]
+        ui.deviceLabel.visible = False
         for label in (ui.noticeLabel, ui.warningLabel):
             label.setStyleSheet(_NOTICE_STYLE)
         self._log = LogSection(ui, self._details)
@@ -244,9 +245,10 @@ class TrainPanel:
         if job is None or not job.finished:
             return
         self._probe = None
-        if job.error is not None:
-            self.device.say(job.error.message)
-        elif job.result:
+        problem = job.error.message if job.error is not None else ""
+        if job.result:
             self.device.show(job.result)
-            self.device.say(str(job.result.get("torch", {}).get("problem") or ""))
+            problem = str(job.result.get("torch", {}).get("problem") or "")
+        self.device.say(problem)
+        self._ui.deviceLabel.visible = bool(problem)
         job.release()

@@ -57,11 +57,12 @@ class TestProject:
         from conftest import Trainer
 
         project.add_case()
+        folder = project.folder
         project.leave()
         again = Trainer(standin.Desktop())
         try:
             again.wait_for_task()
-            assert again.ui.projectPath.currentPath == str(project.folder)
+            assert again.ui.projectPath.currentPath == str(folder)
             assert again.rows(again.ui.caseTable)[0][0] == "scan 0"
         finally:
             again.leave()
@@ -228,7 +229,10 @@ class TestImport:
         project.click(ui.checkButton)
         project.wait_for_task()
         assert ui.importLabel.text == "1 of 2 cases can be used."
-        assert "a: nothing is wrong" in ui.importReport.toPlainText()
+        good, bad = ui.importReport.toPlainText().splitlines()
+        assert good == "a: The slices are 6.0 mm apart; small lesions may be missed above 5 mm."
+        assert bad.startswith("b: ")
+        assert 'b-label.nii.gz" does not exist' in bad
         project.picture("train-import")
         project.click(ui.importButton)
         project.wait_for_task()

@@ -51,6 +51,7 @@ def test_a_training_is_followed_to_its_result_and_the_model_is_used(ready, capsy
     assert not ui.trainButton.enabled
     ui.liveBox.checked = True
     ready.wait_until(lambda: "Step" in ui.liveLabel.text, 240)
+    ui.addSection.collapsed = ui.advancedSection.collapsed = True
     ready.picture("train-running")
     wait_for_end(ready)
     with capsys.disabled():
@@ -63,8 +64,9 @@ def test_a_training_is_followed_to_its_result_and_the_model_is_used(ready, capsy
     assert ready.panel.training.samples.picture is not None
     assert "tiny 1.0.0.1" in ui.resultLabel.text
     rows = ready.rows(ui.resultTable)
-    assert {"mean", "scan 2"} == {row[0] for row in rows}
+    assert {"all, mean", "scan 2"} == {row[0] for row in rows}
     assert all("\u2192" in row[2] for row in rows)
+    ui.casesSection.collapsed = ui.trainSection.collapsed = True
     ready.picture("train-result")
 
     ready.click(ui.overlayButton)
