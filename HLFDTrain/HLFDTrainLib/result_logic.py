@@ -69,7 +69,12 @@ class ResultLogic:
             volume = read_volume(Path(files["image"]))
             labels = find(str(result["package"]), verify=False).labels
             maps = {side: read_label_map(Path(files[side]), labels) for side in SIDES}
-            return lambda: (self._view.show(case, volume, maps), self.shown.emit(case))[0]
+
+            def show() -> None:
+                self._view.show(case, volume, maps)
+                self.shown.emit(case)
+
+            return show
 
         self._start(work)
 
