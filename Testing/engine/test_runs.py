@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,13 @@ class TestAFinishedRun:
     def test_its_package_can_be_taken_along_as_a_zip_file(self, finished, tmp_path):
         path = export(finished, "zip", tmp_path / "model.zip")
         assert "tiny/1.0.0.1/model.json" in zipfile.ZipFile(path).namelist()
+
+    def test_its_paths_follow_a_project_that_is_moved(self, finished, tmp_path):
+        shutil.copytree(finished.folder.parents[1], tmp_path / "moved")
+        result = Run(tmp_path / "moved" / "runs" / finished.id).result()
+        assert Path(result["package"]).is_relative_to(tmp_path)
+        assert all(Path(path).is_file() for path in result["predictions"]["case-0003"].values())
+        assert register(finished).version == load_package(Path(result["package"])).version
 
     def test_it_is_found_again_in_its_project(self, finished, place):
         found = list_runs(place / "project")[0]

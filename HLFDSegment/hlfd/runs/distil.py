@@ -44,7 +44,16 @@ def distil(files: RunFiles, settings: DistilSettings, data: Path, recorder: Reco
     read = read_dataset_recipe(recipe)
     result = result_of(folder / "package" / read.name / read.version)
     seconds = round(time.monotonic() - began, 1)
-    write_json(files.result, {**result, "name": read.name, "version": read.version, "seconds": seconds})
+    write_json(
+        files.result,
+        {
+            "project": str(files.folder.parents[1]),
+            **result,
+            "name": read.name,
+            "version": read.version,
+            "seconds": seconds,
+        },
+    )
 
 
 def localised(recipe: Path, data: Path, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 ``result.json``::
 
     {"kind": "finetune" or "distil",         # of the latter few keys say much
+     "project": path,                         # folder of the project, to which all paths are adapted when it was moved
      "package": path, "name": ..., "version": ..., "base": "kidney/0.2.0", "improved": bool or null, "steps": n,
      "flattered": bool,                       # so few cases that the scored ones also chose when to stop
      "worse": [sentence, ...],

@@ -161,7 +161,8 @@ class Run:
         values = read_object(self.files.result)
         if self.state is not State.FINISHED or not values:
             raise UsageError(f"The training {self.id} has no result: it is {self.state.value}.", "Wait for its end.")
-        return values
+        found: dict[str, Any] = _moved(values, str(values.get("project", "")), str(self.folder.parents[1]))
+        return found
 
     def launch(self) -> None:
         """Start its process."""
@@ -188,6 +189,14 @@ class Run:
         elif group > 0 and group != os.getpgid(0):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Return a result with the paths of its project as they are after the project was moved from ``old`` to ``new``."""
+    if isinstance(value, dict):
+        return {name: _moved(part, old, new) for name, part in value.items()}
+    inside = isinstance(value, str) and old and Path(old) in Path(value).parents
+    return str(Path(new) / Path(value).relative_to(old)) if inside else value
 
 
 def start_run(project_folder: Path | str, settings: AnySettings) -> Run:

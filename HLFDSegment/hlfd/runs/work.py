@@ -91,6 +91,7 @@ def result_of(done: Finetuned, settings: RunSettings, data: Path, files: RunFile
     images = {case.id: case.image for case in labelled_cases(data)}
     return {
         "kind": "finetune",
+        "project": str(files.folder.parents[1]),
         "package": str(package.folder),
         "name": package.name,
         "version": package.version,
