@@ -77,6 +77,5 @@ def test_a_package_with_another_network_is_a_teacher(patient, random_package, se
     volume, _ = patient
     found = uncertainty(volume, student, peer)
     assert found is not None
-    entropy, disagreement = found
-    assert entropy > 0
-    assert disagreement == pytest.approx(0, abs=1e-3)  # the same network on the other backend
+    assert found.entropy > 0
+    assert found.disagreement == pytest.approx(0, abs=1e-3)  # the same network on the other backend

@@ -52,7 +52,7 @@ class Project:
         folder = Path(folder).expanduser().resolve()
         if (folder / PROJECT_FILE).exists():
             raise UsageError(f'"{folder}" holds a project already.', "Open it, or choose another folder.")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
             raise UsageError(f'"{folder}" is not an empty folder.', "Choose a new or empty folder for the project.")
         made = cls(folder, name.strip() or folder.name, package.name, package.labels, store.now())
         labels = [label.to_dict() for label in made.labels]
