@@ -107,7 +107,9 @@ class CasesSection:
         counts = Counter(case.role for case in self._cases)
         parts = [f"{counts[role]} {_(name).lower()}" for role, name in ROLES if counts[role]]
         text = _("{count} cases: {roles}.").format(count=len(self._cases), roles=", ".join(parts))
-        if len(self._cases) > 1 and not counts["test"]:
+        if not counts["train"]:
+            text += " " + _("No case has the role training: give it to some.")
+        elif len(self._cases) > 1 and not counts["test"]:
             text += " " + _("No case has the role test: before and after will be compared on cases held out by chance.")
         return text
 

@@ -31,6 +31,7 @@ class ResultSection:
         self._cases: list[str] = []
         self._result: dict[str, Any] = {}
         self.logic = ResultLogic(slicer.mrmlScene, panel.jobs)
+        self.logic.shown.connect(self._on_shown)
         self.logic.registered.connect(self._on_registered)
         self.logic.exported.connect(self._on_exported)
         self.logic.failed.connect(self._on_failed)
@@ -50,6 +51,7 @@ class ResultSection:
         ui.useButton.connect("clicked(bool)", self._on_use)
         ui.exportZipButton.connect("clicked(bool)", self._on_zip)
         ui.exportBundleButton.connect("clicked(bool)", self._on_bundle)
+        ui.leaveOverlayButton.enabled = False
         self._show()
 
     @property
@@ -130,8 +132,13 @@ class ResultSection:
             self.logic.table(self._result)
             self._panel.begin(_("Showing {case}").format(case=case))
 
+    def _on_shown(self, case: str) -> None:
+        self._ui.leaveOverlayButton.enabled = True
+        self._show()
+
     def _on_leave(self, checked: bool = False) -> None:
         self.logic.leave()
+        self._ui.leaveOverlayButton.enabled = False
 
     def _on_remove(self, checked: bool = False) -> None:
         run = self.chosen

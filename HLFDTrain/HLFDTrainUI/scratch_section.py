@@ -68,7 +68,8 @@ class ScratchSection:
         rows = range(ui.stepTable.rowCount)
         chosen = tuple(STEPS[row][0] for row in rows if ui.stepTable.item(row, 0).isSelected())
         stages = () if len(chosen) == len(STEPS) else chosen
-        return DistilSettings(recipe=recipe, data=ui.dataPath.currentPath.strip(), stages=stages)
+        data, after_close = ui.dataPath.currentPath.strip(), self._panel.settings.after_close
+        return DistilSettings(recipe=recipe, data=data, stages=stages, after_close=after_close)
 
     def _done(self) -> set[str]:
         """Return the steps that finished trainings of this recipe took."""

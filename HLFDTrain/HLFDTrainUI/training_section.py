@@ -29,13 +29,17 @@ class TrainingSection:
         self.refresh()
 
     def refresh(self, model: str = "") -> None:
-        """List the models that are installed now; ``model`` is chosen when nothing was."""
+        """List the models that are installed now, and choose ``model`` (that of a project) where one is given."""
         choices = [choice for choice in model_choices() if not choice.problem]
-        first = self.model.value is None
         self.model.fill([(choice.key, choice.caption) for choice in choices])
-        found = find_choice(choices, model) if model and first else None
+        found = find_choice(choices, model) if model else None
         if found is not None:
             self.model.select(found.key)
+
+    @property
+    def after_close(self) -> str:
+        """What becomes of a training when Slicer is closed."""
+        return str(self._after_close.value)
 
     def settings(self) -> RunSettings:
         """Return what is chosen."""
@@ -51,22 +55,8 @@ class TrainingSection:
             patch=int(ui.patchSpin.value),
             batch_size=int(ui.batchSpin.value),
             seed=int(ui.seedSpin.value),
-            after_close=self._after_close.value,
+            after_close=self.after_close,
         )
-
-    def show_settings(self, settings: RunSettings) -> None:
-        """Show the settings of another run."""
-        ui, outside = self._ui, settings.teacher not in ("", "none")
-        self.model.select(settings.model)
-        self._duration.select(settings.minutes)
-        self._after_close.select(settings.after_close)
-        self._method.select(settings.method)
-        self._teacher.select("file" if outside else settings.teacher)
-        ui.teacherPath.currentPath = settings.teacher if outside else ""
-        ui.replaySpin.value, ui.seedSpin.value = settings.replay_share, settings.seed
-        ui.stepsSpin.value = settings.steps
-        ui.patchSpin.value, ui.batchSpin.value = settings.patch, settings.batch_size
-        self._device.select(settings.device)
 
     def show_estimate(self, answer: dict[str, Any]) -> None:
         """Show what a few measured steps tell, and choose the smaller patch where the memory asks for one."""

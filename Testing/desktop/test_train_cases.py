@@ -43,6 +43,7 @@ class TestProject:
         assert "left kidney, kidney tumor, kidney cyst, right kidney" in project.ui.projectLabel.text
         assert (project.folder / "project.json").is_file()
         assert project.ui.projectButton.text == "Open project"
+        assert "tiny/1.0.0" in project.ui.startModel.currentText
 
     def test_a_folder_with_other_things_in_it_is_refused_in_words(self, trainer, tmp_path):
         (tmp_path / "photos").mkdir()

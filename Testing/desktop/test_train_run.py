@@ -21,8 +21,6 @@ def ready(trainer, tmp_path):
 
 def want_steps(person, steps: int) -> None:
     ui = person.ui
-    names = [ui.startModel.itemText(index) for index in range(ui.startModel.count)]
-    ui.startModel.setCurrentIndex(next(n for n, caption in enumerate(names) if "tiny/1.0.0" in caption))
     ui.advancedSection.collapsed = False
     ui.stepsSpin.value, ui.patchSpin.value, ui.replaySpin.value = steps, 16, 0.0
 

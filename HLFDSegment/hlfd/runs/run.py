@@ -111,6 +111,7 @@ class Run:
             self._kill_at = None
             if self.state.active:
                 self.kill()
+                self.mark_cancelled()  # else it would look interrupted
         return self._reader.read()
 
     def log_tail(self) -> str:
