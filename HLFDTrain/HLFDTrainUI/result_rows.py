@@ -17,7 +17,7 @@ def result_rows(result: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
     """Return (case id, cells) for each case and structure, "" as id for the means over all cases, which come first."""
     rows = []
     for row in table_rows(result) if result else ():
-        cells = [f"{_text(row[f'{title} before'])} \u2192 {_text(row[f'{title} after'])}" for title in NUMBERS.values()]
+        cells = [_change(row, title, 1 if title.endswith("[ml]") else 2) for title in NUMBERS.values()]
         rows.append(("" if row["Case"] == MEAN else row["Case"], (row["Structure"], *cells)))
     return rows
 
@@ -48,5 +48,6 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _text(value: float) -> str:
-    return number(value, 2)
+def _change(row: Mapping[str, Any], title: str, digits: int) -> str:
+    before, after = (number(row[f"{title} {side}"], digits) for side in ("before", "after"))
+    return f"{before} \u2192 {after}"

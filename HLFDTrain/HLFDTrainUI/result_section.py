@@ -41,7 +41,6 @@ class ResultSection:
         table.setHorizontalHeaderLabels([_(header) for header in HEADERS])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.horizontalHeader().setMinimumHeight(_HEADER_PIXELS)
         table.connect("cellClicked(int,int)", self._on_cell)
         ui.runSelector.connect("currentIndexChanged(int)", self._on_choice)

@@ -43,6 +43,7 @@ class RunSection:
         self._panel = panel
         self._stage = self._left = ""
         self._warned: set[str] = set()
+        self._seen_at_work = False
         self.estimating = False
         ui.runLog.visible = False
         logic.state_changed.connect(self._on_state)
@@ -78,6 +79,7 @@ class RunSection:
         """Forget what was shown of another run."""
         self._stage = self._left = ""
         self._warned.clear()
+        self._seen_at_work = False
         self._ui.runLog.clear()
         self._ui.runLog.visible = False
         self._ui.liveLabel.text = ""
@@ -144,6 +146,7 @@ class RunSection:
             self._panel.say(text)
 
     def _on_state(self, state: State) -> None:
+        self._seen_at_work = self._seen_at_work or state.active
         if state in _STATES:
             self._stage, self._left = _(_STATES[state]), ""
         self._say()
@@ -160,9 +163,8 @@ class RunSection:
         self._say()
 
     def _on_progress(self, done: float, total: float, seconds_left: float | None) -> None:
-        if total:
-            self._ui.runBar.setRange(0, 100)
-            self._ui.runBar.setValue(int(100 * done / total))
+        self._ui.runBar.setRange(0, 100 if done < total else 0)  # what follows takes its time too
+        self._ui.runBar.setValue(int(100 * done / total) if total else 0)
         self._left = "" if not seconds_left else _("about {time} left").format(time=duration(max(1.0, seconds_left)))
         self._say()
 
@@ -183,6 +185,7 @@ class RunSection:
             self._panel.say(message)
 
     def _on_failed(self, error: HlfdError) -> None:
+        news = self.estimating or self._seen_at_work
         if self.estimating:
             self.estimating = False
             self._ui.estimateLabel.text = error.message
@@ -191,7 +194,8 @@ class RunSection:
             self._say()
         self._panel.say(str(error))
         self._panel.show()
-        show_error(error)
+        if news:  # not of a training that is found as it was left
+            show_error(error)
 
     def _on_live(self, shown: bool) -> None:
         with errors_shown(_("The views could not be changed.")):

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,21 +49,25 @@ class HLFDTrainSelfTest(unittest.TestCase):
         ui = self.widget.ui
         ui.projectPath.currentPath = str(Path(self.folder) / "project")
         ui.projectButton.click()
-        self._wait()
+        self._wait(self._is_idle)
         assert self.widget.panel.cases.project is not None, ui.projectLabel.text
         volume, segmentation = self._draw()
         ui.addVolume.setCurrentNode(volume)
         ui.addSegmentation.setCurrentNode(segmentation)
+        self._wait(lambda: ui.addButton.enabled)
         ui.addButton.click()
-        self._wait()
+        self._wait(self._is_idle)
         assert ui.caseTable.rowCount == 1, ui.caseStage.text
 
-    def _wait(self, seconds: float = 60.0) -> None:
+    def _wait(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
-        while self.widget.panel.cases.task:
+        while not condition():
             assert time.monotonic() < end, self.widget.ui.caseStage.text
             slicer.app.processEvents()
             time.sleep(0.01)
+
+    def _is_idle(self) -> bool:
+        return not self.widget.panel.cases.task
 
     def _draw(self) -> tuple:
         """Put a block of tissue with a left kidney and a tumor into the scene."""
