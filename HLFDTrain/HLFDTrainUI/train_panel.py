@@ -180,8 +180,8 @@ class TrainPanel:
             self._timers[0].stop()
 
     def _on_run(self) -> None:
-        self.training.poll()
-        if self.training.run is None or not self.training.run.state.active:
+        state = self.training.poll()
+        if state is None or not state.active:  # as it was told: what came since must be told too
             self._timers[1].stop()
 
     def _on_task(self, task: str, result: Any) -> None:
