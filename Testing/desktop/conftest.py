@@ -20,13 +20,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="package")
-def standin() -> Iterator[Any]:
+def standin(tmp_path_factory) -> Iterator[Any]:
     pytest.importorskip("slicer", reason="slicer-core is not installed: pip install 'hlfd[slicer]'")
     pytest.importorskip(
         "PySide6.QtWidgets", reason="PySide6 cannot be used: pip install 'hlfd[dev]'", exc_type=ImportError
     )
+    from PySide6.QtCore import QSettings
+
     import standin
 
+    own = str(tmp_path_factory.mktemp("settings"))  # of these tests alone, also where others run at the same time
+    QSettings.setPath(QSettings.Format.NativeFormat, QSettings.Scope.UserScope, own)
     standin.install()
     yield standin
     standin.uninstall()
