@@ -25,9 +25,8 @@ def standin(tmp_path_factory) -> Iterator[Any]:
     pytest.importorskip(
         "PySide6.QtWidgets", reason="PySide6 cannot be used: pip install 'hlfd[dev]'", exc_type=ImportError
     )
-    from PySide6.QtCore import QSettings
-
     import standin
+    from PySide6.QtCore import QSettings
 
     own = str(tmp_path_factory.mktemp("settings"))  # of these tests alone, also where others run at the same time
     QSettings.setPath(QSettings.Format.NativeFormat, QSettings.Scope.UserScope, own)
