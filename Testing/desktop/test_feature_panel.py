@@ -94,11 +94,11 @@ def test_the_panel_stays_free_while_the_networks_look_at_a_large_ct(person, own_
 
     from hlfd.bench.phantom import bench_scan
 
-    runpy.run_path(str(PROJECT / "scripts" / "measure_features.py"))["package_with_teacher"](own_models)
+    made = runpy.run_path(str(PROJECT / "scripts" / "measure_features.py"))["package_with_teacher"](own_models)
     layouts = slicer.vtkMRMLLayoutLogic()
     layouts.SetMRMLScene(person.desktop.scene)
     person.panel.model.refresh()
-    person.panel.model.select("measured/0.2.0")
+    person.panel.model.select(f"measured/{made.name}")
     person.load_ct(bench_scan(), every=1)
     person.ui.featureSection.collapsed = False
     person.wait_until(lambda: person.ui.deviceLabel.text != "")

@@ -302,8 +302,8 @@ class TestRoles:
 
 class TestCommands:
     def test_a_fine_tuning(self):
-        text = command(RunSettings(model="kidney/0.2.0", minutes=10, method="hlfd"), data="/my data")
-        assert text == "hlfd finetune kidney/0.2.0 --data '/my data' --out finetuned --method hlfd --minutes 10"
+        text = command(RunSettings(model="kidney/1.2.3", minutes=10, method="hlfd"), data="/my data")
+        assert text == "hlfd finetune kidney/1.2.3 --data '/my data' --out finetuned --method hlfd --minutes 10"
         plain = command(RunSettings(teacher="none", steps=50, lr=0.001), data="d", out="o")
         assert plain == "hlfd finetune kidney --data d --out o --method none --steps 50 --lr 0.001"
 
