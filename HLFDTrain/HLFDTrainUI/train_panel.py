@@ -52,7 +52,7 @@ class TrainPanel:
         self.training = TrainLogic(slicer.mrmlScene, self.jobs)
         self._timers = [self._timer(_TASKS_MS, self._on_tasks), self._timer(_RUN_MS, self._on_run)]
         ui.deviceLabel.visible = False
-        for label in (ui.noticeLabel, ui.warningLabel):
+        for label in (ui.noticeLabel, ui.modelNoticeLabel, ui.warningLabel):
             label.setStyleSheet(_NOTICE_STYLE)
         self._log = LogSection(ui, self._details)
         self.setup = SetupSection(ui, requirements_file, self._probe_devices, self.jobs.restart, torch_needed=True)

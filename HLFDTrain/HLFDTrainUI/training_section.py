@@ -18,6 +18,7 @@ class TrainingSection:
     def __init__(self, ui: Any, device: Any) -> None:
         self._ui = ui
         self._device = device
+        self._notices: dict[str, str] = {}
         ui.estimateLabel.visible = False
         self.model = Choice(ui.startModel, [])
         self._duration = _choice(ui.durationSelector, DURATIONS)
@@ -25,16 +26,19 @@ class TrainingSection:
         self._method = _choice(ui.methodSelector, METHODS)
         self._teacher = _choice(ui.teacherSelector, TEACHERS)
         ui.teacherSelector.connect("currentIndexChanged(int)", self._on_teacher)
+        ui.startModel.connect("currentIndexChanged(int)", self._show_notice)
         self._on_teacher(0)
         self.refresh()
 
     def refresh(self, model: str = "") -> None:
         """List the models that are installed now, and choose ``model`` (that of a project) where one is given."""
         choices = [choice for choice in model_choices() if not choice.problem]
+        self._notices = {choice.key: choice.notice for choice in choices}
         self.model.fill([(choice.key, choice.caption) for choice in choices])
         found = find_choice(choices, model) if model else None
         if found is not None:
             self.model.select(found.key)
+        self._show_notice()
 
     @property
     def after_close(self) -> str:
@@ -74,6 +78,12 @@ class TrainingSection:
             self._ui.patchSpin.value = int(answer["patch"])
         if int(answer["batch_size"]) < settings.batch_size:
             self._ui.batchSpin.value = int(answer["batch_size"])
+
+    def _show_notice(self, index: int = 0) -> None:
+        """Say what the package says of itself, such as that it is a demonstration."""
+        notice = self._notices.get(self.model.value, "")
+        self._ui.modelNoticeLabel.text = notice
+        self._ui.modelNoticeLabel.visible = bool(notice)
 
     def _on_teacher(self, index: int) -> None:
         self._ui.teacherPath.enabled = self._teacher.value == "file"

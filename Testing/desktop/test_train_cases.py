@@ -39,6 +39,13 @@ class TestProject:
         assert not trainer.ui.trainButton.enabled
         trainer.picture("train-start")
 
+    def test_a_student_that_is_a_demonstration_says_so(self, trainer):
+        captions = [trainer.ui.startModel.itemText(index) for index in range(trainer.ui.startModel.count)]
+        shipped = next(index for index, caption in enumerate(captions) if caption.startswith("Kidney, tumor and cyst"))
+        trainer.ui.startModel.setCurrentIndex(shipped)
+        assert "not for clinical use" in trainer.ui.modelNoticeLabel.text
+        assert trainer.ui.modelNoticeLabel.visible
+
     def test_a_new_folder_becomes_a_project_with_the_labels_of_a_model(self, project):
         assert "left kidney, kidney tumor, kidney cyst, right kidney" in project.ui.projectLabel.text
         assert (project.folder / "project.json").is_file()
