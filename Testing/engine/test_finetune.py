@@ -114,7 +114,7 @@ def test_a_new_version_is_written_and_compared_and_the_old_one_stays(package, ca
 
 def test_it_learns_from_a_few_cases(cases, tmp_path):
     package = make_package(tmp_path / "models", teacher=False, locator=False)
-    settings = FinetuneSettings(steps=60, patch=16, replay_share=0.0, device="cpu", lr=0.02, guide_weight=0.0)
+    settings = FinetuneSettings(steps=150, patch=16, replay_share=0.0, device="cpu", lr=0.003, guide_weight=0.0)
     done = finetune(package.folder, cases, tmp_path / "out", settings)
     assert done.improved
     sides = done.comparison.table["kidney_and_masses"]

@@ -66,7 +66,7 @@ def estimate(
     device = choose_device(settings.device)
     while True:
         source = trial.source(cached, folder)
-        network = trial.network(source)
+        network = trial.network()
         measured = _try(network, trial.objective(network), source, trial.memory.batch_size, device)
         limit = free_memory_mb(device)
         if measured is not None and (limit is None or measured["memory_mb"] <= _SHARE * limit):

@@ -34,7 +34,7 @@ class FinetuneSettings:
     """Weight of the teacher's guidance; 0 learns from labels alone."""
     replay_share: float = 0.3
     """Share of simulated patches; 0 turns replay off."""
-    replay_patients: int = 2
+    replay_patients: int = 6
     """Simulated patients that these patches come from."""
     patience: int = 4
     """Validations without improvement after which the training stops; there are ten in all."""
