@@ -17,8 +17,10 @@ _VIEWS = {
     "teacher": ("HLFDTeacher", "T", "#c86432"),
     "student": ("HLFDStudent", "S", "#3278c8"),
     "undistilled": ("HLFDUndistilled", "U", "#787878"),
+    "base": ("HLFDBase", "B", "#8a6bb0"),
 }
-_LAYOUT = 472_910  # and the two after it
+_LAYOUT = 472_910  # and those after it, one per set of networks
+_LAYOUTS = range(_LAYOUT, _LAYOUT + 2 ** len(_VIEWS))
 _CROSSHAIR = "default"
 
 
@@ -36,6 +38,11 @@ def layout_xml(roles: Sequence[str]) -> str:
         f'<item splitSize="350"><layout type="horizontal" split="true">{plot}{table}</layout></item>'
         "</layout>"
     )
+
+
+def _layout_number(roles: Sequence[str]) -> int:
+    """Return a number that no other set of networks has: Slicer keeps the description of each."""
+    return _LAYOUT + sum(1 << n for n, role in enumerate(_VIEWS) if role in roles)
 
 
 def _slice_xml(tag: str, label: str, color: str) -> str:
@@ -67,9 +74,9 @@ class FeatureLayout:
         self._roles = tuple(roles)
         layout = self._layout_node()
         if layout is not None:
-            number, xml = _LAYOUT + len(self._roles) - 1, layout_xml(self._roles)
+            number, xml = _layout_number(self._roles), layout_xml(self._roles)
             current = layout.GetViewArrangement()
-            if not _LAYOUT <= current < _LAYOUT + len(_VIEWS):
+            if current not in _LAYOUTS:
                 self._before = current
             if layout.IsLayoutDescription(number):
                 layout.SetLayoutDescription(number, xml)
@@ -86,8 +93,7 @@ class FeatureLayout:
         """Restore the layout that the user had; nothing where another one was chosen meanwhile."""
         self.stop_following()
         layout = self._layout_node()
-        own = range(_LAYOUT, _LAYOUT + len(_VIEWS))
-        if layout is not None and self._before is not None and layout.GetViewArrangement() in own:
+        if layout is not None and self._before is not None and layout.GetViewArrangement() in _LAYOUTS:
             layout.SetViewArrangement(self._before)
         self._before, self._roles = None, ()
 

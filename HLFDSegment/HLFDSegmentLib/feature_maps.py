@@ -15,7 +15,12 @@ from hlfd.viewer import KINDS
 _REACH = 1.5  # a focus at the rim leaves half of a view empty otherwise
 CHANNEL_WINDOW = (-3.0, 3.0)
 NUMBERS = ("cosine", "cka", "share_tumor", "share_kidney", "share_background")
-TITLES = {"teacher": "Teacher", "student": "Student", "undistilled": "Student without distillation"}
+TITLES = {
+    "teacher": "Teacher",
+    "student": "Student",
+    "undistilled": "Student without distillation",
+    "base": "Student before fine-tuning",
+}
 SCALES = {
     "attention": "Attention / mean",
     "channel": "Standard deviations",

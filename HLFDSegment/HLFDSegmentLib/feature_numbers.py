@@ -23,7 +23,12 @@ _SHORT = {
     "share_kidney": "In kidney",
     "share_background": "In background",
 }
-_COLOURS = {"teacher": (0.78, 0.39, 0.20), "student": (0.20, 0.47, 0.78), "undistilled": (0.55, 0.55, 0.55)}
+_COLOURS = {
+    "teacher": (0.78, 0.39, 0.20),
+    "student": (0.20, 0.47, 0.78),
+    "undistilled": (0.55, 0.55, 0.55),
+    "base": (0.54, 0.42, 0.69),
+}
 
 
 class FeatureNumbers:

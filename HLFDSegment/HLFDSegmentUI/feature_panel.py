@@ -37,6 +37,7 @@ _STAGES = {
     "run teacher": "Running the teacher",
     "run student": "Running the student",
     "run undistilled": "Running the student without distillation",
+    "run base": "Running the student before fine-tuning",
     "maps": "Making the maps",
 }
 _PLACES = {

@@ -8,7 +8,7 @@ import pytest
 from hlfd.config import SegmentSettings
 from hlfd.errors import ConfigError, EmptyInputError, HlfdError
 from hlfd.events import CancelToken, Progress
-from hlfd.models.package import load_package
+from hlfd.models.package import file_sha256, load_package
 from hlfd.preprocess.frame import make_frame
 from hlfd.preprocess.grid import Box, grid_over
 from hlfd.preprocess.intensity import window_channels
@@ -22,6 +22,7 @@ from Testing.viewer_package import SPACING, WINDOWS, write_viewer_package
 torch = pytest.importorskip("torch")
 from hlfd.features import FeatureTap  # noqa: E402
 from hlfd.models.build import load_network  # noqa: E402
+from hlfd.training.finetune_report import write_version  # noqa: E402
 from hlfd.viewer.networks import load_networks  # noqa: E402
 from hlfd.viewer.part import densest  # noqa: E402
 from hlfd.worker import job_features  # noqa: E402
@@ -462,6 +463,19 @@ def test_the_networks_of_a_package_are_read_from_its_file(package):
     again = load_package(package.folder)
     assert again.undistilled is not None
     assert [viewed.role for viewed in load_networks(again)] == ["teacher", "student", "undistilled"]
+
+
+def test_a_fine_tuned_model_is_seen_beside_what_it_went_on_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("HLFD_MODELS", str(tmp_path))
+    base = write_viewer_package(tmp_path, teacher=False)
+    origin = {"finetuned_from": "viewed 1.0.0", "base_sha256": file_sha256(base.folder / "model.json")}
+    tuned = write_version(base, load_network(base.refiner), "1.0.0.1", tmp_path, origin)
+    seen = load_networks(tuned)
+    assert [(viewed.role, viewed.title) for viewed in seen] == [("student", "s2d_unet"), ("base", "viewed 1.0.0")]
+    other = write_version(
+        base, load_network(base.refiner), "1.0.0.2", tmp_path, {**origin, "base_sha256": "of another"}
+    )
+    assert [viewed.role for viewed in load_networks(other)] == ["student"]
 
 
 def test_the_settings_of_the_job_are_those_of_segmenting(package):

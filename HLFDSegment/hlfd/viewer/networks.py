@@ -13,7 +13,8 @@ from hlfd.errors import ModelError
 from hlfd.features import FeatureTap
 from hlfd.inference.roles import class_labels, is_lesion
 from hlfd.models.build import load_network
-from hlfd.models.package import ModelPackage, NetworkEntry
+from hlfd.models.package import ModelPackage, NetworkEntry, file_sha256
+from hlfd.models.registry import find
 from hlfd.networks import SegmentationNetwork
 from hlfd.teachers import FittedTeacher, Teacher, fit_teacher, load_teacher
 from hlfd.teachers.inputs import ChannelInput
@@ -96,7 +97,8 @@ def _gradients(features: dict[str, Tensor], logits: Tensor, tumor: int) -> tuple
 
 
 def load_networks(package: ModelPackage, teacher: Any = None, device: str = "cpu") -> tuple[Viewed, ...]:
-    """Return teacher (from outside if ``teacher`` names one), student and undistilled student, those that there are.
+    """Return teacher (from outside if ``teacher`` names one), student, undistilled student and the student before its
+    fine-tuning, those that there are.
 
     All take the windows and spacing of the package's refiner and give logits of its classes. Raises ``ModelError`` or
     ``ConfigError`` for a network that cannot be made to.
@@ -111,9 +113,26 @@ def load_networks(package: ModelPackage, teacher: Any = None, device: str = "cpu
     loaded["student"] = student.network, load_network(student)
     if package.undistilled is not None:
         loaded["undistilled"] = package.undistilled.network, _fitted(package.undistilled, student)
+    base = _before_finetuning(package)
+    if base is not None:
+        loaded["base"] = f"{base.name} {base.version}", _fitted(base.refiner, student)
     return tuple(
         Viewed(role, title, _frozen(network, device), _taps(network)) for role, (title, network) in loaded.items()
     )
+
+
+def _before_finetuning(package: ModelPackage) -> ModelPackage | None:
+    """Return the model that a fine-tuned one went on from, if it is installed and still the same."""
+    origin = package.metadata.get("provenance", {})
+    name, _, version = str(origin.get("finetuned_from", "")).rpartition(" ")
+    if not name:
+        return None
+    try:
+        base = find(f"{name}/{version}")
+    except ModelError:
+        return None
+    same = file_sha256(base.folder / "model.json") == origin.get("base_sha256")
+    return base if same else None
 
 
 def _taps(network: SegmentationNetwork) -> dict[str, str]:

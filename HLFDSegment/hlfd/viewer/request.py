@@ -9,8 +9,9 @@ from typing import Any
 from hlfd.config import look_up
 from hlfd.errors import ConfigError
 
-ROLES = ("teacher", "student", "undistilled")
-"""The networks side by side: ``undistilled`` is the student trained without distillation."""
+ROLES = ("teacher", "student", "undistilled", "base")
+"""The networks side by side: ``undistilled`` is the student trained without distillation, ``base`` the student of a
+fine-tuned model as it was before."""
 KINDS = ("attention", "channel", "pca", "evidence", "difference")
 """What can be seen of a layer."""
 POWER = 4
