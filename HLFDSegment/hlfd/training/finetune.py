@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from hlfd.distillation import Distillation, DistillSettings, build_objective
 from hlfd.errors import ConfigError, EmptyInputError
 from hlfd.events import CancelToken, Metric, OnEvent, Stage, Warn, ignore
 from hlfd.files import write_json
+from hlfd.inference.roles import is_lesion
 from hlfd.io import read_label_map
 from hlfd.io.hounsfield import count_labels
+from hlfd.losses import dice_ce_loss
 from hlfd.models.build import load_network
 from hlfd.models.package import ModelPackage, file_sha256
 from hlfd.models.registry import find, next_version
@@ -54,6 +57,7 @@ from hlfd.training.validation import PatchValidator
 
 _VALIDATIONS = 10
 _CHECKPOINTS = 40
+_ORGAN_WEIGHT, _LESION_WEIGHT = 1.5, 2.0
 _LEAST_SHARE = 0.3
 """Of the time that is given, at least so much goes into training, however long the preparation took."""
 _OPEN_END_EVERY, _OPEN_END_PATIENCE = 100, 6
@@ -221,11 +225,17 @@ class Finetuning:
         return load_network(self.package.refiner)
 
     def objective(self, network: SegmentationNetwork) -> Distillation:
-        """Return the loss: labels, and the guidance of the teacher."""
+        """Return the loss: labels with the class weights of our recipes, and the guidance of the teacher.
+
+        Without these weights a student that learned with them unlearns its lesions, small ones first.
+        """
         settings = self.settings
         guided = ({"name": name, "weight": settings.guide_weight} for name in settings.methods)
         methods: tuple[Any, ...] = tuple(guided) if settings.guided else ("none",)
-        return build_objective(DistillSettings(methods=methods), network, self.guide)
+        names = self.package.refiner.classes[1:]
+        weights = [1.0, *(_LESION_WEIGHT if is_lesion(name) else _ORGAN_WEIGHT for name in names)]
+        labels = partial(dice_ce_loss, class_weights=weights, smooth=1.0)
+        return build_objective(DistillSettings(methods=methods), network, self.guide, segmentation=labels)
 
     def _plan(
         self, network: SegmentationNetwork, objective: Distillation, source: PatchSource, validator: Validate
