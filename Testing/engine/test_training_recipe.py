@@ -130,7 +130,7 @@ def test_a_finished_stage_is_not_trained_again(tmp_path):
         ({"networks": {"refinr": {}}}, "refiner"),
         ({"train": {"cases": [5, 2]}}, "first and a last"),
         ({"colour": 1}, "colour"),
-        ({"test": None}, "lacks or misstates"),
+        ({"test": None}, "test holds NoneType"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_name(tmp_path, change, message):
