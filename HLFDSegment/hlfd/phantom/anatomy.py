@@ -19,6 +19,7 @@ from hlfd.phantom.kidneys import (
     Kidney,
     LesionPlan,
     add_lesions,
+    draw_pelvis,
     fat_field,
     inner_fields,
     paint_kidney,
@@ -98,6 +99,7 @@ def build_anatomy(settings: AnatomySettings, seed: int, kits: LabelMap | None = 
     rng = np.random.default_rng([seed, 1])
     frame = draw_frame(rng, settings.size, settings.fatness)
     kidneys = _place(settings, frame, kits, rng)
+    draw_pelvis(kidneys, np.random.default_rng([seed, 3]))
     canvas = Canvas(_grid(settings, frame, rng), rng, rng.uniform(2.0, 5.0), device)
     paint_body(canvas, frame)
     paint_organs(canvas, frame, settings.liver_lesions)

@@ -42,6 +42,8 @@ class Kidney:
     tumor_kinds: NDArray[np.uint8] | None = None
     hilum: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     pole: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    pelvis_mm: tuple[float, float] = (0.0, 0.0)
+    """Radius and length of the part of the renal pelvis that lies outside the kidney."""
 
     def to_world(self, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the position (x, y, z) in mm of a voxel position (k, j, i)."""
@@ -197,6 +199,14 @@ def inner_fields(kidney: Kidney, rng: np.random.Generator) -> None:
     f["septum"] = np.maximum(f["complex"], np.minimum(np.abs(_noise(kidney, 14.0, rng)) - 0.10, 0.9 + f["complex"]) * 4)
 
 
+def draw_pelvis(kidneys: list[Kidney], rng: np.random.Generator) -> None:
+    """Give a third of the kidneys a renal pelvis that bulges out of the hilum: fluid that is no cyst."""
+    for kidney in kidneys:
+        size = (float(np.exp(rng.uniform(np.log(5), np.log(15)))), float(rng.uniform(4, 18)))
+        if rng.random() < 0.33:
+            kidney.pelvis_mm = size
+
+
 def fat_field(kidney: Kidney, amount: float, touching: bool, rng: np.random.Generator) -> None:
     """Add the field of the perirenal fat: ``amount`` mm thick on average, none at a touching lower pole."""
     thickness = (amount * (1 + 0.55 * _noise(kidney, 45.0, rng))).clip(0, 24)
@@ -234,6 +244,10 @@ def paint_surroundings(canvas: Canvas, frame: Frame, kidney: Kidney) -> None:
     ]
     path = [(hilum[0] - sign * 8, hilum[1] + 4, hilum[2] - 12), *down]
     canvas.paint(chain(at, path, [4.5, 2.4, 2.2, 2.2]), T.RENAL_PELVIS, over=over)
+    radius, length = kidney.pelvis_mm
+    if radius:
+        outlet = [(hilum[0] + sign * 8, hilum[1], hilum[2]), (hilum[0] - sign * length, hilum[1] + 3, hilum[2] - 5)]
+        canvas.paint(chain(at, outlet, [radius, 0.7 * radius]), T.RENAL_PELVIS, over=(*over, T.VEIN, T.ARTERY))
 
 
 def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
