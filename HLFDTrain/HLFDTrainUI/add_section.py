@@ -10,7 +10,8 @@ from slicer.i18n import tr as _
 
 from hlfd.errors import InputError
 from HLFDSegmentUI.dialogs import errors_shown
-from HLFDTrainUI.choices import ROLES, Choice
+from HLFDTrainLib.choices import ROLES
+from HLFDTrainUI.choices import Choice
 from HLFDTrainUI.label_table import LabelTable
 
 _SOON_MS = 50

@@ -12,7 +12,8 @@ from slicer.i18n import tr as _
 
 from hlfd.project import CaseInfo
 from HLFDSegmentUI.dialogs import confirmed, errors_shown
-from HLFDTrainUI.choices import ROLES, Choice
+from HLFDTrainLib.choices import ROLES
+from HLFDTrainUI.choices import Choice
 
 _HEADERS = ("Case", "Role", "Volumes in ml")
 _THUMBNAIL, _ROW_PIXELS, _MOST_ROWS = 56, 60, 5

@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 from hlfd.runs import RunSettings
 from hlfd.words import duration
 from HLFDSegmentLib.model_catalogue import find_choice, model_choices
-from HLFDTrainUI.choices import AFTER_CLOSE, DURATIONS, METHODS, TEACHERS, Choice
+from HLFDTrainLib.choices import AFTER_CLOSE, DURATIONS, METHODS, TEACHERS
+from HLFDTrainUI.choices import Choice
 
 
 class TrainingSection:
