@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import slicer
-import vtk
 
 from HLFDSegmentLib.feature_layout import PLOT_VIEW, TABLE_VIEW
 from HLFDSegmentLib.feature_maps import NUMBERS, TITLES, FeatureMaps
-from HLFDSegmentLib.nodes import remove_nodes
+from HLFDSegmentLib.nodes import UnsavedNodes, number_column, text_column, write_columns
 
 HEADERS = {
     "cosine": "Cosine of attention to the teacher's",
@@ -36,15 +35,18 @@ class FeatureNumbers:
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self._scene = scene
-        self._nodes: dict[str, slicer.vtkMRMLNode] = {}
+        self._nodes = UnsavedNodes(scene)
 
     def fill(self, maps: FeatureMaps) -> list[slicer.vtkMRMLNode]:
         """Write the numbers of all pairs into the table; return the nodes that are listed for the user."""
-        table = self._node("table", "vtkMRMLTableNode", "Feature numbers")
+        table = self._nodes.get("table", "vtkMRMLTableNode", "Feature numbers")
         rows = [(pair, role) for pair in maps.pairs for role in maps.roles]
-        columns = [_texts("Layer", [pair for pair, _ in rows]), _texts("Network", [TITLES[role] for _, role in rows])]
-        columns += [_values(HEADERS[name], [maps.number(*row, name) for row in rows]) for name in NUMBERS]
-        _write(table, columns)
+        columns = [
+            text_column("Layer", [pair for pair, _ in rows]),
+            text_column("Network", [TITLES[role] for _, role in rows]),
+        ]
+        columns += [number_column(HEADERS[name], [maps.number(*row, name) for row in rows]) for name in NUMBERS]
+        write_columns(table, columns)
         self._chart(maps.roles)
         return [table, self._nodes["chart"]]
 
@@ -52,18 +54,20 @@ class FeatureNumbers:
         """Draw the numbers of one pair as bars, a colour per network."""
         names = [n for n in NUMBERS if len(maps.roles) > 1 or n.startswith("share")]
         known = {role: [maps.number(pair, role, name) for name in names] for role in maps.roles}
-        columns = [_texts("Number", [_SHORT[name] for name in names])]
+        columns = [text_column("Number", [_SHORT[name] for name in names])]
         # a bar needs a value: the teacher is wholly like itself
-        columns += [_values(TITLES[role], [1.0 if v != v else v for v in values]) for role, values in known.items()]
-        _write(self._nodes["bars"], columns)
+        columns += [
+            number_column(TITLES[role], [1.0 if v != v else v for v in values]) for role, values in known.items()
+        ]
+        write_columns(self._nodes["bars"], columns)
         self._nodes["chart"].SetTitle(f"Layer {pair}")
 
     def _chart(self, roles: tuple[str, ...]) -> None:
-        bars = self._node("bars", "vtkMRMLTableNode", "Feature bars")
-        chart = self._node("chart", "vtkMRMLPlotChartNode", "Feature numbers of a layer")
+        bars = self._nodes.get("bars", "vtkMRMLTableNode", "Feature bars")
+        chart = self._nodes.get("chart", "vtkMRMLPlotChartNode", "Feature numbers of a layer")
         chart.RemoveAllPlotSeriesNodeIDs()
         for role in roles:
-            series = self._node(f"series {role}", "vtkMRMLPlotSeriesNode", TITLES[role])
+            series = self._nodes.get(f"series {role}", "vtkMRMLPlotSeriesNode", TITLES[role])
             series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
             series.SetAndObserveTableNodeID(bars.GetID())
             series.SetLabelColumnName("Number")
@@ -83,40 +87,4 @@ class FeatureNumbers:
 
     def remove(self) -> None:
         """Take the nodes out of the scene."""
-        remove_nodes(self._scene, *self._nodes.values())
-        self._nodes.clear()
-
-    def _node(self, key: str, kind: str, name: str) -> slicer.vtkMRMLNode:
-        node = self._nodes.get(key)
-        if node is None or node.GetScene() is not self._scene:
-            node = self._scene.AddNewNodeByClass(kind, name)
-            node.SetSaveWithScene(False)
-            self._nodes[key] = node
-        return node
-
-
-def _texts(title: str, texts: list[str]) -> vtk.vtkAbstractArray:
-    array = vtk.vtkStringArray()
-    array.SetName(title)
-    for text in texts:
-        array.InsertNextValue(text)
-    return array
-
-
-def _values(title: str, values: list[float]) -> vtk.vtkAbstractArray:
-    array = vtk.vtkDoubleArray()
-    array.SetName(title)
-    for value in values:
-        array.InsertNextValue(value)
-    return array
-
-
-def _write(table: slicer.vtkMRMLTableNode, columns: list[vtk.vtkAbstractArray]) -> None:
-    was_modifying = table.StartModify()
-    try:
-        table.RemoveAllColumns()
-        for column in columns:
-            table.AddColumn(column)
-        table.SetLocked(True)
-    finally:
-        table.EndModify(was_modifying)
+        self._nodes.remove()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import slicer
-import vtk
 
-from HLFDSegmentLib.nodes import remove_nodes
+from HLFDSegmentLib.nodes import UnsavedNodes, number_column, write_columns
 
 KINDS = ("loss", "dice")
 _TITLES = {"loss": "Training loss", "dice": "Dice on validation cases"}
@@ -21,13 +20,12 @@ class CurveNodes:
     """Two charts in ``scene``, made when the first numbers come; none is saved with the scene."""
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
-        self._scene = scene
-        self._nodes: dict[str, slicer.vtkMRMLNode] = {}
+        self._nodes = UnsavedNodes(scene)
         self._curves: dict[str, dict[int, dict[str, float]]] = {kind: {} for kind in KINDS}
 
     def chart(self, kind: str) -> slicer.vtkMRMLPlotChartNode:
         """Return the chart of ``loss`` or ``dice``."""
-        node = self._node(f"{kind} chart", "vtkMRMLPlotChartNode", _TITLES[kind])
+        node = self._nodes.get(f"{kind} chart", "vtkMRMLPlotChartNode", _TITLES[kind])
         if not node.GetTitle():
             node.SetTitle(_TITLES[kind])
             node.SetXAxisTitle("Step")
@@ -61,17 +59,20 @@ class CurveNodes:
     def clear(self) -> None:
         """Forget all numbers and take the nodes out of the scene."""
         self._curves = {kind: {} for kind in KINDS}
-        remove_nodes(self._scene, *self._nodes.values())
-        self._nodes.clear()
+        self._nodes.remove()
 
     def _draw(self, kind: str) -> None:
         chart = self.chart(kind)
         for number, name in enumerate(self.names(kind)):
-            table = self._node(f"table {name}", "vtkMRMLTableNode", f"{_TITLES[kind]}: {_label(name)}")
-            _write(table, self.values(kind, name))
+            table = self._nodes.get(f"table {name}", "vtkMRMLTableNode", f"{_TITLES[kind]}: {_label(name)}")
+            points = self.values(kind, name)
+            write_columns(
+                table,
+                [number_column("Step", [step for step, _ in points]), number_column("Value", [v for _, v in points])],
+            )
             key = f"series {name}"
             is_new = key not in self._nodes
-            series = self._node(key, "vtkMRMLPlotSeriesNode", _label(name))
+            series = self._nodes.get(key, "vtkMRMLPlotSeriesNode", _label(name))
             if is_new:
                 series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
                 series.SetAndObserveTableNodeID(table.GetID())
@@ -85,14 +86,6 @@ class CurveNodes:
                 series.SetColor(*_COLOURS[number % len(_COLOURS)])
                 chart.AddAndObservePlotSeriesNodeID(series.GetID())
 
-    def _node(self, key: str, kind: str, name: str) -> slicer.vtkMRMLNode:
-        node = self._nodes.get(key)
-        if node is None or node.GetScene() is not self._scene:
-            node = self._scene.AddNewNodeByClass(kind, name)
-            node.SetSaveWithScene(False)
-            self._nodes[key] = node
-        return node
-
 
 def _label(name: str) -> str:
     """Return what the legend shows: "dice/tumor" is "Tumor", "dice" is "Mean", "loss" is "Total"."""
@@ -100,19 +93,3 @@ def _label(name: str) -> str:
     if not rest:
         return {"dice": "Mean", "loss": "Total"}[kind]
     return rest.replace("_", " ") if kind == "loss" else rest.replace("_", " ").capitalize()
-
-
-def _write(table: slicer.vtkMRMLTableNode, points: Sequence[tuple[int, float]]) -> None:
-    was_modifying = table.StartModify()
-    try:
-        table.RemoveAllColumns()
-        for title, values in (("Step", [step for step, _ in points]), ("Value", [value for _, value in points])):
-            array = vtk.vtkDoubleArray()
-            array.SetName(title)
-            array.SetNumberOfValues(len(values))
-            for index, value in enumerate(values):
-                array.SetValue(index, float(value))
-            table.AddColumn(array)
-        table.SetLocked(True)
-    finally:
-        table.EndModify(was_modifying)

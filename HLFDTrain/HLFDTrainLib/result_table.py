@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import slicer
-import vtk
 
-from HLFDSegmentLib.nodes import remove_nodes
+from HLFDSegmentLib.nodes import number_column, remove_nodes, text_column, write_columns
 
 NUMBERS = {
     "dice": "Dice",
@@ -33,15 +32,12 @@ class ResultTable:
             node = self._scene.AddNewNodeByClass("vtkMRMLTableNode", "Before and after")
             self._node = node
         rows = table_rows(result)
-        was_modifying = node.StartModify()
-        try:
-            node.RemoveAllColumns()
-            for title in rows[0] if rows else ("Case", "Structure"):
-                node.AddColumn(_column(title, [row[title] for row in rows]))
-            node.SetName(f"Before and after {result.get('name', '')} {result.get('version', '')}".strip())
-            node.SetLocked(True)
-        finally:
-            node.EndModify(was_modifying)
+        columns = []
+        for title in rows[0] if rows else ("Case", "Structure"):
+            make = text_column if title in ("Case", "Structure") else number_column
+            columns.append(make(title, [row[title] for row in rows]))
+        write_columns(node, columns)
+        node.SetName(f"Before and after {result.get('name', '')} {result.get('version', '')}".strip())
         return node
 
     def remove(self) -> None:
@@ -77,11 +73,3 @@ def _numbers(values: Mapping[tuple[str, str], float | None]) -> dict[str, float]
 
 def _plain(label: str) -> str:
     return label.replace("_", " ").capitalize()
-
-
-def _column(title: str, values: list[Any]) -> vtk.vtkAbstractArray:
-    array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
-    array.SetName(title)
-    for value in values:
-        array.InsertNextValue(value)
-    return array

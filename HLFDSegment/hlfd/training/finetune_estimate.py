@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +21,8 @@ from hlfd.training.finetune import Finetuning
 from hlfd.training.finetune_data import Roles, labelled_cases
 from hlfd.training.finetune_memory import free_memory_mb, want_of_memory
 from hlfd.training.finetune_settings import NOTHING, FinetuneSettings
-from hlfd.training.finetune_time import LEAST, MOST
-from hlfd.training.precision import choose_device, choose_precision
+from hlfd.training.finetune_time import LEAST, MOST, timed_step
+from hlfd.training.precision import choose_device
 from hlfd.training.source import PatchSource
 
 _SHARE = 0.8
@@ -122,22 +121,7 @@ def _try(
 def _measure(
     network: SegmentationNetwork, objective: Distillation, source: PatchSource, batch_size: int, device: torch.device
 ) -> dict[str, float]:
-    network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
-    objective.to(device)
-    precision = choose_precision("auto", device)
-
-    def step(number: int) -> float:
-        begin = time.monotonic()
-        samples = [source.sample(number * batch_size + n) for n in range(batch_size)]
-        batch = {name: torch.stack([sample[name] for sample in samples]).to(device) for name in samples[0]}
-        batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last_3d)
-        with precision.autocast():
-            _, terms = objective(network, batch)
-        torch.stack([term.float() for term in terms.values()]).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.monotonic() - begin
-
+    step = timed_step(network, objective, source, batch_size, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         step(0)

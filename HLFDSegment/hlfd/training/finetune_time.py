@@ -34,32 +34,44 @@ def affordable_steps(
     Steps are tried on a copy, so that ``network`` does not change.
     """
     place = choose_device(device)
-    precision = choose_precision("auto", place)
-    trial = copy.deepcopy(network).to(place, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
-    if isinstance(objective, nn.Module):
-        objective.to(place)
-
-    def step(number: int) -> float:
-        begin = time.monotonic()
-        samples = [source.sample(number * batch_size + n) for n in range(batch_size)]
-        batch = {name: torch.stack([sample[name] for sample in samples]).to(place) for name in samples[0]}
-        batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last_3d)
-        with precision.autocast():
-            _, terms = objective(trial, batch)
-        torch.stack([term.float() for term in terms.values()]).sum().backward()
-        _wait(place)
-        return time.monotonic() - begin
-
+    trial = copy.deepcopy(network)
+    step = timed_step(trial, objective, source, batch_size, place)
     step(0)  # the first one also allocates and tunes
     one = min(step(number) for number in range(1, _TRIALS))
     begin = time.monotonic()
-    with torch.no_grad(), precision.autocast():
+    with torch.no_grad(), choose_precision("auto", place).autocast():
         validate(cast(SegmentationNetwork, trial.eval()))
     _wait(place)
     if isinstance(objective, nn.Module):
         objective.zero_grad(set_to_none=True)  # the trial leaves no trace in trained projections either
     left = seconds - validations * (time.monotonic() - begin)
     return int(min(max(left / one, LEAST), MOST))
+
+
+def timed_step(
+    network: SegmentationNetwork, objective: Objective, source: PatchSource, batch_size: int, device: torch.device
+) -> Callable[[int], float]:
+    """Return a function that does step ``n`` of a training without its update and returns the seconds it took.
+
+    ``network`` and ``objective`` move to ``device``; their gradients are left behind.
+    """
+    network.to(device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    if isinstance(objective, nn.Module):
+        objective.to(device)
+    precision = choose_precision("auto", device)
+
+    def step(number: int) -> float:
+        begin = time.monotonic()
+        samples = [source.sample(number * batch_size + n) for n in range(batch_size)]
+        batch = {name: torch.stack([sample[name] for sample in samples]).to(device) for name in samples[0]}
+        batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        with precision.autocast():
+            _, terms = objective(network, batch)
+        torch.stack([term.float() for term in terms.values()]).sum().backward()
+        _wait(device)
+        return time.monotonic() - begin
+
+    return step
 
 
 def _wait(device: torch.device) -> None:
