@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hlfd.labels import KIDNEY_LABELS
 from hlfd.models.package import ModelPackage
@@ -20,24 +22,25 @@ ROLES = ("train", "validation", "test")
 QUICK = RunSettings(model="tiny", steps=12, patch=16, replay_share=0.0, device="cpu", lr=0.002)
 
 
-def write_tiny_model(root: Path, version: str = "1.0.0") -> ModelPackage:
-    """Write an untrained model ``tiny`` with locator and refiner for voxels of 6 mm, without teacher."""
+def write_tiny_model(root: Path, version: str = "1.0.0", with_teacher: bool = False) -> ModelPackage:
+    """Write an untrained model ``tiny`` with locator and refiner for voxels of 6 mm, and a teacher where wanted."""
     import torch
 
     from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
     from hlfd.networks import build_network
 
-    def make(classes: tuple[str, ...]) -> TrainedNetwork:
+    def make(classes: tuple[str, ...], widths: tuple[int, ...] = (8, 16), openvino: bool = True) -> TrainedNetwork:
         torch.manual_seed(len(classes))
-        parameters = {"in_channels": 1, "classes": len(classes), "widths": (8, 16)}
+        parameters = {"in_channels": 1, "classes": len(classes), "widths": widths}
         network = build_network("s2d_unet", **parameters)
-        return TrainedNetwork(network, "s2d_unet", parameters, 6.0, [(-100.0, 700.0)], classes)
+        return TrainedNetwork(network, "s2d_unet", parameters, 6.0, [(-100.0, 700.0)], classes, openvino)
 
     region = {"organs": ["kidney"]}
     facts = PackageFacts(
         "tiny", version, "Tiny", "kidney tumor", KIDNEY_LABELS, region, licence="Apache-2.0", notice="For tests."
     )
-    return write_package(root, facts, make(CLASSES), make(("background", "kidney")))
+    teacher = make(CLASSES, (8, 24), openvino=False) if with_teacher else None
+    return write_package(root, facts, make(CLASSES), make(("background", "kidney")), teacher)
 
 
 def draw_case(number: int = 0) -> tuple[Volume, LabelMap]:
@@ -55,6 +58,17 @@ def write_tiny_project(folder: Path, package: ModelPackage) -> Path:
     for number, role in enumerate(ROLES):
         project.add(*draw_case(number), role=role)
     return folder
+
+
+@contextmanager
+def training_place(root: Path) -> Iterator[Path]:
+    """A user's models and lock in ``root``, apart from everyone else's, with a tiny model and the project of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HLFD_MODELS", str(root / "models"))
+        patch.setenv("HLFD_RUN_LOCK", str(root / "training.lock"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        write_tiny_project(root / "project", write_tiny_model(root / "models"))
+        yield root
 
 
 def wait_for(run: Run, condition: Callable[[], bool], seconds: float = 300.0) -> None:

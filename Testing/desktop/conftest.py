@@ -73,8 +73,10 @@ def person(desktop) -> Iterator[Person]:
 def small_model(tmp_path_factory) -> Path:
     """A folder of models with ``tiny/1.0.0`` alone."""
     pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
+    from Testing.tiny_training import write_tiny_model
+
     folder = tmp_path_factory.mktemp("small model")
-    write_small_model(folder)
+    write_tiny_model(folder, with_teacher=True)
     return folder
 
 
@@ -212,8 +214,9 @@ class Trainer(Person):
         """Put a CT and what was drawn on it into the scene, and return both nodes."""
         from HLFDSegmentLib.segmentations import segmentation_from_label_map
         from HLFDSegmentLib.volumes import volume_to_node
+        from Testing import tiny_training
 
-        volume, labels = small_case(number)
+        volume, labels = tiny_training.draw_case(number)
         volume_node = volume_to_node(self.desktop.scene, volume, name)
         return volume_node, segmentation_from_label_map(self.desktop.scene, labels, volume_node)
 
@@ -257,45 +260,3 @@ class Trainer(Person):
         run = running_anywhere()
         if run is not None:
             run.kill()
-
-
-def small_case(number: int = 0) -> tuple[Any, Any]:
-    """Return a drawn patient of 6 mm voxels (Volume) with left and right kidney, tumor and cyst (LabelMap)."""
-    from hlfd.labels import KIDNEY_LABELS
-    from hlfd.volume import LabelMap
-    from Testing.engine.conftest import make_patient
-
-    volume, masks = make_patient(spacing=(6.0, 6.0, 6.0), extent=(240.0, 180.0, 144.0 + 6 * number))
-    array = np.zeros(volume.shape, np.uint8)
-    for label in KIDNEY_LABELS:
-        array[masks[label.name]] = label.value
-    return volume, LabelMap(array, volume.affine, KIDNEY_LABELS)
-
-
-def write_small_model(root: Path) -> None:
-    """Write an untrained model ``tiny/1.0.0`` with a locator, a refiner and a teacher, for voxels of 6 mm."""
-    import torch
-
-    from hlfd.labels import KIDNEY_LABELS
-    from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
-    from hlfd.networks import build_network
-
-    def make(classes: tuple[str, ...], widths: tuple[int, ...], openvino: bool = True) -> TrainedNetwork:
-        torch.manual_seed(len(classes))
-        parameters = {"in_channels": 1, "classes": len(classes), "widths": widths}
-        network = build_network("s2d_unet", **parameters)
-        return TrainedNetwork(network, "s2d_unet", parameters, 6.0, [(-100.0, 700.0)], classes, openvino)
-
-    facts = PackageFacts(
-        name="tiny",
-        version="1.0.0",
-        title="Small networks",
-        task="kidney tumor",
-        labels=KIDNEY_LABELS,
-        region={"organs": ["kidney"]},
-        licence="Apache-2.0",
-        notice="For tests.",
-    )
-    classes = ("background", "kidney", "tumor", "cyst")
-    locator = make(("background", "kidney"), (8, 16))
-    write_package(root, facts, make(classes, (8, 16)), locator, make(classes, (8, 24), openvino=False))

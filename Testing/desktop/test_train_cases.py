@@ -217,14 +217,14 @@ class TestImport:
     @pytest.fixture
     def data_set(self, tmp_path):
         """A CSV with one good case and one whose label map is missing."""
-        from conftest import small_case
+        from Testing.tiny_training import draw_case
 
         folder = tmp_path / "data set"
         folder.mkdir()
-        volume, labels = small_case(2)
+        volume, labels = draw_case(2)
         write_volume(volume, folder / "a.nii.gz")
         write_label_map(labels, folder / "a-label.nii.gz")
-        write_volume(small_case(3)[0], folder / "b.nii.gz")
+        write_volume(draw_case(3)[0], folder / "b.nii.gz")
         lines = ["id,image,label", "a,a.nii.gz,a-label.nii.gz", "b,b.nii.gz,b-label.nii.gz"]
         (folder / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
         return folder / "cases.csv"
@@ -256,12 +256,12 @@ class TestImport:
 
 
 def test_the_cts_of_a_folder_are_ordered_by_how_unsure_the_model_is(project, tmp_path):
-    from conftest import small_case
+    from Testing.tiny_training import draw_case
 
     folder = tmp_path / "unlabelled"
     folder.mkdir()
     for number in range(2):
-        write_volume(small_case(number)[0], folder / f"ct{number}.nii.gz")
+        write_volume(draw_case(number)[0], folder / f"ct{number}.nii.gz")
     project.ui.suggestSection.collapsed = False
     project.ui.suggestPath.currentPath = str(folder)
     project.click(project.ui.suggestButton)

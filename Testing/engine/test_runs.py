@@ -32,7 +32,7 @@ from hlfd.runs.process import lives, start_time
 from hlfd.runs.recorder import Recorder, panel_names
 from hlfd.runs.settings import read_settings, write_settings
 from hlfd.runs.work import roles_of
-from Testing.tiny_training import QUICK, wait_for, wait_for_end, write_tiny_model, write_tiny_project
+from Testing.tiny_training import QUICK, training_place, wait_for, wait_for_end, write_tiny_model
 
 ENDLESS = replace(QUICK, steps=100_000)
 
@@ -40,13 +40,7 @@ ENDLESS = replace(QUICK, steps=100_000)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A user's models and lock, apart from everyone else's."""
-    root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HLFD_MODELS", str(root / "models"))
-        patch.setenv("HLFD_RUN_LOCK", str(root / "training.lock"))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        package = write_tiny_model(root / "models")
-        write_tiny_project(root / "project", package)
+    with training_place(tmp_path_factory.mktemp("runs")) as root:
         yield root
 
 

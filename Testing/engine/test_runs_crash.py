@@ -21,7 +21,7 @@ from hlfd.models.package import file_sha256, load_package
 from hlfd.project import Project
 from hlfd.runs import Run, State, start_run
 from hlfd.runs.files import read_object
-from Testing.tiny_training import QUICK, wait_for, wait_for_end, write_tiny_model, write_tiny_project
+from Testing.tiny_training import QUICK, training_place, wait_for, wait_for_end
 
 KILLS = 20
 SETTINGS = replace(QUICK, steps=200)
@@ -30,12 +30,7 @@ MOMENTS = ("any", "training", "checkpoint", "outcome")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    root = tmp_path_factory.mktemp("crash")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HLFD_MODELS", str(root / "models"))
-        patch.setenv("HLFD_RUN_LOCK", str(root / "training.lock"))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        write_tiny_project(root / "project", write_tiny_model(root / "models"))
+    with training_place(tmp_path_factory.mktemp("crash")) as root:
         yield root
 
 

@@ -20,7 +20,7 @@ from HLFDTrainLib.result_logic import ResultLogic
 from HLFDTrainLib.result_table import MEAN, table_rows
 from HLFDTrainLib.sample_view import LABEL_COLOUR, draw_sample, outline
 from HLFDTrainLib.train_logic import TrainLogic
-from Testing.tiny_training import QUICK, write_tiny_model, write_tiny_project
+from Testing.tiny_training import QUICK, training_place
 
 POLL_S = 0.02
 
@@ -28,12 +28,8 @@ POLL_S = 0.02
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project with a run that is finished."""
-    root = tmp_path_factory.mktemp("training")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HLFD_MODELS", str(root / "models"))
-        patch.setenv("HLFD_RUN_LOCK", str(root / "training.lock"))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield write_tiny_project(root / "project", write_tiny_model(root / "models"))
+    with training_place(tmp_path_factory.mktemp("training")) as root:
+        yield root / "project"
 
 
 @pytest.fixture
