@@ -1,0 +1,62 @@
+"""What the page says to its user: errors, warnings and news, each readable and to be closed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hlfd.errors import HlfdError
+
+KINDS = ("error", "warning", "success", "info")
+_MAX_SHOWN = 4
+_LOG = logging.getLogger(__name__)
+
+
+class Notices:
+    """Keeps the notices of a page in ``state.notices`` (newest last) and the line for screen readers in
+    ``state.notice_spoken``."""
+
+    def __init__(self, state: Any, ctrl: Any) -> None:
+        self._state = state
+        self._numbers = itertools.count(1)
+        state.notices = []
+        state.notice_spoken = ""
+        ctrl.close_notice = self.close
+
+    def show(self, what: BaseException | str, kind: str = "") -> None:
+        """Show an error or a text; ``kind`` is error, warning, success or info (default: error for errors, else
+        info). The same text is not shown twice at a time. An ``HlfdError`` that means "cancelled" is not shown."""
+        if isinstance(what, HlfdError):
+            if what.code == "cancelled":
+                return
+            text, remedy = what.message, what.remedy
+        elif isinstance(what, BaseException):
+            _LOG.error("Unexpected error", exc_info=what)
+            text = f"Something went wrong: {type(what).__name__}: {what}."
+            remedy = "Try again. If it stays, report it with the log of the server."
+        else:
+            text, remedy = what, ""
+        kind = kind or ("error" if isinstance(what, BaseException) else "info")
+        notice = {"id": next(self._numbers), "text": text, "remedy": remedy or "", "kind": kind}
+        kept = [old for old in self._state.notices if old["text"] != text]
+        self._state.notices = [*kept, notice][-_MAX_SHOWN:]
+        self.speak(" ".join(filter(None, (text, remedy))))
+
+    def speak(self, text: str) -> None:
+        """Say a text to screen readers only, such as how far a long work is."""
+        self._state.notice_spoken = text
+
+    def close(self, number: int) -> None:
+        """Take a notice away."""
+        self._state.notices = [notice for notice in self._state.notices if notice["id"] != number]
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show what goes wrong inside as a notice instead of raising it: the edge between a click and the logic."""
+        try:
+            yield
+        except Exception as error:  # whatever a click meets is told to its user; the session goes on
+            self.show(error)

@@ -1,0 +1,1 @@
+"""The page: its frame, what lies over the views, and small widgets that panels share."""
