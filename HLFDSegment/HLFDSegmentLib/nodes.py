@@ -25,12 +25,15 @@ def place_beside(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode, other: sl
 
 
 def remove_nodes(scene: slicer.vtkMRMLScene, *nodes: slicer.vtkMRMLNode | None) -> None:
-    """Remove nodes with their display nodes; those that are None or no longer in the scene are skipped."""
+    """Remove nodes with their display nodes, the last one first: a color legend needs the display that it explains.
+
+    Those that are None or no longer in the scene are skipped.
+    """
     for node in nodes:
         if node is None or node.GetScene() is not scene:
             continue
         if isinstance(node, slicer.vtkMRMLDisplayableNode):
-            for display in [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]:
+            for display in [node.GetNthDisplayNode(n) for n in reversed(range(node.GetNumberOfDisplayNodes()))]:
                 if display is not None:
                     scene.RemoveNode(display)
         scene.RemoveNode(node)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hlfd_web.app import Context
 
-PANELS = ("hlfd_web.open_panel:OpenPanel",)
+PANELS = (
+    "hlfd_web.open_panel:OpenPanel",
+    "hlfd_web.feature_panel:FeaturePanel",
+)
 """``module:class`` of each panel, in the order Open, Segment, Edit, Features, Train, Models; a module may be a package."""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from trame_slicer.rca_view import RemoteSliceViewFactory, RemoteThreeDViewFactory
 from trame_slicer.views import AbstractView, IViewFactory, ViewLayout, ViewLayoutDefinition
+from trame_slicer.views.render_scheduler import NoScheduleRendering
 
 from hlfd_web.views_layout import ViewKind
 
@@ -30,7 +32,16 @@ def register_factories(view_manager: Any, server: Any, slice_ui: Builder, three_
     return html
 
 
+def _quiet(make: Callable[..., AbstractView]) -> Callable[..., AbstractView]:
+    """Let views draw nothing while they are made: they would draw some seventy times before anybody sees them."""
+    return partial(make, scheduled_render_strategy=NoScheduleRendering())
+
+
 class _SliceFactory(RemoteSliceViewFactory):
+    def __init__(self, server: Any, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._view_ctor = _quiet(self._view_ctor)
+
     def can_create_view(self, view: ViewLayoutDefinition) -> bool:
         return view.view_type == ViewKind.SLICE_VIEW
 
@@ -41,6 +52,10 @@ class _SliceFactory(RemoteSliceViewFactory):
 
 
 class _ThreeDFactory(RemoteThreeDViewFactory):
+    def __init__(self, server: Any, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._view_ctor = _quiet(self._view_ctor)
+
     def can_create_view(self, view: ViewLayoutDefinition) -> bool:
         return view.view_type == ViewKind.THREE_D_VIEW
 

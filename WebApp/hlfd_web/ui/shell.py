@@ -8,6 +8,8 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from hlfd_web.downloads import build_downloads
+
 if TYPE_CHECKING:
     from hlfd_web.app import Context
 
@@ -47,4 +49,5 @@ def build_page(context: Context) -> None:
             ):
                 html.Div("{{ one.text }}")
                 html.Div("{{ one.remedy }}", v_if="one.remedy")
+        build_downloads(context)
         html.Div("{{ notice_spoken }}", aria_live="polite", classes="d-sr-only")
