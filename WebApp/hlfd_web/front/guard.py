@@ -1,17 +1,15 @@
-"""The session's side of the front: its port answers only who knows the secret, and it does not outlive the front."""
+"""The session's side of the front: its port answers only who knows the secret."""
 
 from __future__ import annotations
 
 import hmac
 import os
-import sys
-import threading
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-HEADER = "X-HLFD-Session-Secret"
-VARIABLE = "HLFD_SESSION_SECRET"
+HEADER = "X-HLFD-Secret"
+VARIABLE = "HLFD_WEB_SECRET"
 
 
 def protect(app: web.Application) -> None:
@@ -34,24 +32,3 @@ def protect(app: web.Application) -> None:
         return await handler(request)
 
     app.middlewares.append(check)
-
-
-def end_with_stdin(end: Callable[[], None]) -> None:
-    """Call ``end`` from a thread of its own when stdin closes, which it does also when the front was killed."""
-
-    def wait() -> None:
-        while True:
-            try:
-                if not os.read(0, 4096):
-                    break
-            except OSError:
-                break
-        end()
-
-    threading.Thread(target=wait, name="stdin", daemon=True).start()
-
-
-def say_port(port: int) -> None:
-    """Tell the front which port to use."""
-    sys.stdout.write(f'{{"port": {port}}}\n')
-    sys.stdout.flush()
