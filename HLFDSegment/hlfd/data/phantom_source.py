@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from hlfd.config import look_up
 from hlfd.data.pool import PoolEntry
 from hlfd.errors import ConfigError
 from hlfd.labels import PHANTOM_LABELS
-from hlfd.phantom import AcquisitionSettings, render
+from hlfd.phantom import AcquisitionSettings, Scan, render
 from hlfd.phantom.intensity import PHASES
 from hlfd.phantom.tissues import LABEL_OF_TISSUE
 from hlfd.preprocess.intensity import window_channels
@@ -70,14 +71,25 @@ class PhantomSource:
     """An endless source of patches: ``sample(index)`` is a pure function of the seed and the index."""
 
     def __init__(
-        self, entries: list[PoolEntry], settings: PatchSettings, classes: dict[str, list[str]], seed: int
+        self,
+        entries: list[PoolEntry],
+        settings: PatchSettings,
+        classes: dict[str, list[str]],
+        seed: int,
+        scans: Callable[[np.random.Generator], Scan] | None = None,
     ) -> None:
         if not entries:
             raise ConfigError("The pool of anatomies is empty.", "Widen the range of cases in the recipe.")
+        self.classes = classes
         self._entries = entries
         self._settings = settings
+        self._scans = scans
         self._lookup = torch.from_numpy(class_lookup(classes))
         self._seed = seed
+
+    def with_scans(self, scans: Callable[[np.random.Generator], Scan]) -> PhantomSource:
+        """Return patches of the same anatomies as scanners of ``scans`` show them."""
+        return PhantomSource(self._entries, self._settings, self.classes, self._seed + 1, scans)
 
     def sample(self, index: int) -> dict[str, torch.Tensor]:
         """Return ``image`` (channels, k, j, i) float32 in -1..1 and ``label`` (k, j, i) int64 training classes."""
@@ -89,13 +101,19 @@ class PhantomSource:
             tissue, inside = tissue[:, :, ::-1], inside[:, :, ::-1]
         patch = torch.from_numpy(np.ascontiguousarray(tissue))
         seed = int(rng.integers(2**31))
-        image = render(patch, self._settings.spacing_mm, seed, AcquisitionSettings(phase=self._phase(rng)))
+        image = self._render(patch, seed, rng)
         if rng.random() < self._settings.blur_share:
             image = self._coarsen(image, rng)
         image[torch.from_numpy(~inside)] = -1024.0  # beyond the scan, as the pipeline pads
         label = self._lookup[patch.long()].long()
         channels = window_channels(image.numpy(), self._settings.windows)[0]
         return {"image": torch.from_numpy(channels), "label": label}
+
+    def _render(self, tissue: torch.Tensor, seed: int, rng: np.random.Generator) -> torch.Tensor:
+        spacing = self._settings.spacing_mm
+        if self._scans is not None:
+            return render(tissue, spacing, seed, scan=self._scans(rng))
+        return render(tissue, spacing, seed, AcquisitionSettings(phase=self._phase(rng)))
 
     def _phase(self, rng: np.random.Generator) -> str | None:
         phases = self._settings.phases

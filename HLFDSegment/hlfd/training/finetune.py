@@ -41,6 +41,7 @@ from hlfd.training.finetune_data import (
     choose_roles,
     class_of_values,
     labelled_cases,
+    look_source,
     region_samples,
     replay_source,
     value_meanings,
@@ -205,16 +206,23 @@ class Finetuning:
             flip_share=0.5 if sided else 0.0,
         )
         own = CaseSource([cached[name] for name in self.roles.train], patches, self.class_of, settings.seed)
-        replay = None
-        if settings.replay_share > 0:
+        replay, look, learned = None, None, [cached[name] for name in self.roles.train]
+        if settings.replay_share > 0 or settings.look_share > 0:
             self.on_event(Stage("replay"))
             replay = replay_source(
                 *(self.package, replay_folder, settings.replay_patients, size, settings.seed),
                 on_event=self.on_event,
                 cancel=self.cancel,
             )
+        if replay is not None and settings.look_share > 0:
+            look = look_source(replay, learned, entry, self.class_of, settings.seed)
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
-        return MixedSource(own, replay, settings.replay_share, settings.seed, guide_replayed=self.guide_is_student)
+        return MixedSource(
+            *(own, replay, settings.replay_share, settings.seed),
+            guide_replayed=self.guide_is_student,
+            look=look,
+            look_share=settings.look_share,
+        )
 
     def network(self) -> SegmentationNetwork:
         """Return the package's student, ready to be trained, its batch norms folded into the convolutions.
@@ -315,6 +323,7 @@ class Finetuning:
             "steps": result.step,
             "best_step": result.best_step,
             "replay_share": self.settings.replay_share,
+            "look_share": self.settings.look_share,
         }
 
 

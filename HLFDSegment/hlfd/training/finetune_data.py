@@ -20,6 +20,7 @@ from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.preprocess.intensity import window_channels
 from hlfd.training.case_source import class_lookup
 from hlfd.training.cases import CachedCase
+from hlfd.training.finetune_look import LocalLook, measure_look
 from hlfd.training.source import PatchSource, Sample
 from hlfd.training.teacher_regions import cut_region, organ_regions
 from hlfd.volume import LabelMap
@@ -140,22 +141,35 @@ def region_samples(
 
 
 class MixedSource:
-    """Patches of two sources: a share of ``replay``, the rest of ``own``; pure in the seed and the index.
+    """Patches of up to three sources: a share of ``replay``, one of ``look``, the rest of ``own``.
 
-    With ``guide_replayed`` the samples say by ``guided`` that a teacher guides the replayed ones alone.
+    Pure in the seed and the index. With ``guide_replayed`` the samples say by ``guided`` that a teacher guides the
+    replayed ones alone.
     """
 
     def __init__(
-        self, own: PatchSource, replay: PatchSource | None, share: float, seed: int, guide_replayed: bool = False
+        self,
+        own: PatchSource,
+        replay: PatchSource | None,
+        share: float,
+        seed: int,
+        guide_replayed: bool = False,
+        look: PatchSource | None = None,
+        look_share: float = 0.0,
     ) -> None:
         self._own, self._replay, self._share, self._seed = own, replay, share, seed
+        self._look, self._look_share = look, look_share
         self._mark = guide_replayed and replay is not None
 
     def sample(self, index: int) -> Sample:
         """Return ``image`` and ``label`` (int64) of the patch ``index``."""
         draw = np.random.default_rng([self._seed, index]).random()
-        replayed = self._replay is not None and draw < self._share
-        sample = (self._replay if self._replay is not None and replayed else self._own).sample(index)
+        source, replayed = self._own, False
+        if self._replay is not None and draw < self._share:
+            source, replayed = self._replay, True
+        elif self._look is not None and draw < self._share + self._look_share:
+            source = self._look
+        sample = source.sample(index)
         mark = {"guided": torch.tensor(replayed)} if self._mark else {}
         return {"image": sample["image"], "label": sample["label"].long(), **mark}
 
@@ -168,7 +182,7 @@ def replay_source(
     seed: int,
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
-) -> PatchSource | None:
+) -> PhantomSource | None:
     """Return patches of drawn patients with simulated scans, so that the student keeps what it knew.
 
     None, with a warning, where the model has classes that the simulation does not know.
@@ -181,7 +195,8 @@ def replay_source(
         on_event(Warn("The model has classes that cannot be simulated, so nothing is replayed."))
         return None
     near_kidney = any("kidney" in label for members in classes.values() for label in members)
-    settings = PoolSettings((0, patients - 1), spacing_mm=entry.spacing_mm, seed=seed, shapes="procedural")
+    lesions = {"tumors": 2, "cysts": 2} if near_kidney else {}
+    settings = PoolSettings((0, patients - 1), 1, entry.spacing_mm, seed, "procedural", lesions)
     patches = PatchSettings(
         entry.spacing_mm,
         (size, size, size),
@@ -191,3 +206,16 @@ def replay_source(
         flip_share=0.5 if near_kidney else 0.0,
     )
     return PhantomSource(build_pool(folder, settings, 1, on_event, cancel), patches, classes, seed)
+
+
+def look_source(
+    replay: PhantomSource, cases: Sequence[CachedCase], entry: NetworkEntry, class_of: Mapping[int, int], seed: int
+) -> PatchSource | None:
+    """Return the patches of ``replay`` as the scanner of the local cases would show them.
+
+    None where no case has an organ to measure the look on.
+    """
+    names = ["", *(replay.classes[name][0] for name in entry.classes[1:])]
+    members = [names[class_of.get(value, 0)] for value in range(max(class_of, default=0) + 1)]
+    looks = [look for case in cases if (look := measure_look(case, members, entry.spacing_mm)) is not None]
+    return replay.with_scans(LocalLook(looks, seed)) if looks else None

@@ -33,7 +33,9 @@ class FinetuneSettings:
     guide_weight: float = 1.0
     """Weight of the teacher's guidance; 0 learns from labels alone."""
     replay_share: float = 0.3
-    """Share of simulated patches; 0 turns replay off."""
+    """Share of simulated patches as the student learned from; 0 turns replay off."""
+    look_share: float = 0.0
+    """Share of simulated patches in the look of the local cases: their contrast and noise, other patients."""
     replay_patients: int = 6
     """Simulated patients that these patches come from."""
     patience: int = 4
@@ -48,8 +50,11 @@ class FinetuneSettings:
             look_up(name, METHOD_NAMES, "method")
         if self.minutes < 0 or self.steps < 0:
             raise ConfigError("minutes and steps must not be negative.")
-        if not 0 <= self.replay_share < 1:
-            raise ConfigError(f"replay_share is {self.replay_share}; 0 or more and below 1 was expected.")
+        for name in ("replay_share", "look_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; 0 or more and below 1 was expected.")
+        if self.replay_share + self.look_share >= 1:
+            raise ConfigError("replay_share and look_share leave no share for the local cases.", "Make one smaller.")
         if self.guide_weight < 0 or min(self.batch_size, self.patch, self.replay_patients) < 1:
             raise ConfigError(
                 "guide_weight must not be negative; batch_size, patch and replay_patients must be at least 1."
