@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 PANELS = (
     "hlfd_web.open_panel:OpenPanel",
+    "hlfd_web.edit_panel:EditPanel",
     "hlfd_web.feature_panel:FeaturePanel",
 )
-"""``module:class`` of each panel, in the order Open, Segment, Edit, Features, Train, Models; a module may be a package."""
+"""``module:class`` of each panel, in the order Open, Segment, Edit, Features, Train, Models."""
 
 
 class Panel:

@@ -118,7 +118,7 @@ def _channels(panel: FeaturePanel) -> None:
                 classes=("row.chosen ? 'bg-primary' : ''",),
                 aria_pressed=("row.chosen",),
                 click=(panel.show_channel, "[row.role, row.channel]"),
-                keydown_enter=(panel.show_channel, "[row.role, row.channel]"),
+                v_on_keydown_enter=(panel.show_channel, "[row.role, row.channel]"),
                 data_testid="features-channel",
             ),
         ):
