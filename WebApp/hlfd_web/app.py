@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import cached_property
@@ -15,7 +16,9 @@ from trame_slicer.core import SlicerApp
 
 from hlfd_web.notices import Notices
 from hlfd_web.panel import Panel, panel_types
+from hlfd_web.results_store import ResultsStore
 from hlfd_web.views import Views
+from hlfd_web.views_tools import ViewTools
 from HLFDSegmentLib.segment_logic import SegmentLogic
 from HLFDSegmentLib.signals import Signal
 from HLFDSegmentLib.worker_engine import WorkerEngine
@@ -33,7 +36,8 @@ class Context:
 
     ``server``, ``state``, ``ctrl`` of trame; ``slicer_app`` with its ``scene``; ``data_root``, through which every
     path goes that the browser names; ``folder``, private to this session and removed with it; ``device`` to compute
-    on, such as auto; ``views``; ``notices``; ``panels`` by name.
+    on, such as auto; ``views`` and the ``tools`` that change them; ``notices``; ``results``, the finished ones on disk;
+    ``panels`` by name.
 
     ``volume_node`` and ``segmentation_node`` are what is shown. ``on_change()`` is emitted when either is another one,
     or when the segments inside changed, by whoever calls ``changed()``.
@@ -49,10 +53,12 @@ class Context:
         self.segmentation_node: slicer.vtkMRMLSegmentationNode | None = None
         self.panels: dict[str, Panel] = {}
         self._polled: list[Callable[[], Any]] = []
-        self.notices = Notices(self.state, self.ctrl)
+        self.results = ResultsStore(data_root)
+        self.notices = Notices(self.state, self.ctrl, str(data_root.folder), str(folder))
         self.slicer_app = SlicerApp()
         self.scene = self.slicer_app.scene
         self.views = Views(server, self.slicer_app, slice_ui(self), three_d_ui(self))
+        self.tools = ViewTools(self)
 
     @cached_property
     def engine(self) -> WorkerEngine:
@@ -150,8 +156,14 @@ class Application:
             self.context.panels[kind.name] = kind(self.context)
         self._panel = ""
         self.context.state.change("panel")(self._on_panel)
+        self.server.trigger("hlfd_choose")(self._on_choice)
         build_page(self.context)
         self.context.ctrl.on_server_ready.add(self._on_ready)
+
+    def _on_choice(self, what: str, name: str) -> None:
+        choose = {"window": self.context.tools.window, "layout": self.context.views.show_layout}
+        with self.context.notices.shown():
+            choose[what](name)
 
     def _on_panel(self, panel: str = "", **_state: Any) -> None:
         before, self._panel = self._panel, panel
@@ -167,8 +179,6 @@ class Application:
         create_task(self._run())
 
     async def _run(self) -> None:
-        import asyncio
-
         while True:
             self.context.tick()
             await asyncio.sleep(TICK_S)

@@ -19,8 +19,10 @@ class Notices:
     """Keeps the notices of a page in ``state.notices`` (newest last) and the line for screen readers in
     ``state.notice_spoken``."""
 
-    def __init__(self, state: Any, ctrl: Any) -> None:
+    def __init__(self, state: Any, ctrl: Any, *private: str) -> None:
+        """``private`` are folders of the server that no notice names."""
         self._state = state
+        self._private = private
         self._numbers = itertools.count(1)
         state.notices = []
         state.notice_spoken = ""
@@ -32,15 +34,19 @@ class Notices:
         if isinstance(what, HlfdError):
             if what.code == "cancelled":
                 return
-            text, remedy = what.message, what.remedy
+            text, remedy = what.message, what.remedy or ""
         elif isinstance(what, BaseException):
             _LOG.error("Unexpected error", exc_info=what)
             text = f"Something went wrong: {type(what).__name__}: {what}."
             remedy = "Try again. If it stays, report it with the log of the server."
         else:
             text, remedy = what, ""
+        for folder in self._private:
+            text, remedy = (
+                part.replace(f"{folder}/", "").replace(folder, "the data folder") for part in (text, remedy)
+            )
         kind = kind or ("error" if isinstance(what, BaseException) else "info")
-        notice = {"id": next(self._numbers), "text": text, "remedy": remedy or "", "kind": kind}
+        notice = {"id": next(self._numbers), "text": text, "remedy": remedy, "kind": kind}
         kept = [old for old in self._state.notices if old["text"] != text]
         self._state.notices = [*kept, notice][-_MAX_SHOWN:]
         self.speak(" ".join(filter(None, (text, remedy))))

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 PANELS = (
     "hlfd_web.open_panel:OpenPanel",
+    "hlfd_web.segment_panel:SegmentPanel",
     "hlfd_web.edit_panel:EditPanel",
     "hlfd_web.feature_panel:FeaturePanel",
+    "hlfd_web.models_panel:ModelsPanel",
 )
 """``module:class`` of each panel, in the order Open, Segment, Edit, Features, Train, Models."""
 

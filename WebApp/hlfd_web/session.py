@@ -1,15 +1,13 @@
 """The process of one browser session: ``python -m hlfd_web.session --folder PRIVATE --data-root ROOT --device D``.
 
-It serves one page on a loopback port, says ``{"port": N}`` on stdout when it does, and ends when stdin closes.
-``HLFD_WEB_SECRET`` in the environment, if set, must come with every request in the header ``X-HLFD-Secret``: the
-front sends it, other users of the machine cannot.
+It serves one page on a loopback port, prints ``{"port": N}`` on stdout when it does, and ends when stdin closes, which
+it does also when the front was killed; see ``hlfd_web.front``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hmac
 import json
 import logging
 import os
@@ -18,19 +16,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SECRET_VARIABLE, SECRET_HEADER = "HLFD_WEB_SECRET", "X-HLFD-Secret"
+from hlfd.errors import HlfdError
+from hlfd_web.front.guard import protect
+
+_USAGE = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stdin closes; return the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    from HLFDSegmentLib.graphics import prepare_rendering
-
-    prepare_rendering()
-    os.environ["WSLINK_READY_MSG"] = ""
-    os.environ.setdefault("WSLINK_WS_COMPRESS", "0")  # pictures are compressed already
-    asyncio.run(_serve(options))
+    os.environ["WSLINK_READY_MSG"] = ""  # stdout tells the port alone
+    os.environ["WSLINK_WS_COMPRESS"] = "0"  # the pictures are compressed already
+    try:
+        asyncio.run(_serve(options))
+    except HlfdError as error:
+        sys.stderr.write(f"{error}\n")
+        return _USAGE
     return 0
 
 
@@ -44,19 +46,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    from hlfd_web.app import Application
     from hlfd_web.files import DataRoot
+    from HLFDSegmentLib.graphics import prepare_rendering
 
-    application = Application(DataRoot(options.data_root), options.folder, options.device)
-    server = application.server
-    secret = os.environ.pop(SECRET_VARIABLE, "")
+    prepare_rendering()
+    root = DataRoot(options.data_root)
+    os.environ.setdefault("HLFD_MODELS", str(root.models))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    from hlfd_web.app import Application
+
+    application = Application(root, options.folder, options.device)
+    server, ended, loop = application.server, asyncio.Event(), asyncio.get_running_loop()
 
     def on_bind(wslink_server: Any) -> None:
-        if secret:
-            wslink_server.app.middlewares.append(_guard(secret))
+        protect(wslink_server.app)
 
     def on_ready(**_state: Any) -> None:
-        print(json.dumps({"port": server.port}), flush=True)
+        sys.stdout.write(json.dumps({"port": server.port}) + "\n")
+        sys.stdout.flush()
+        loop.add_reader(0, lambda: None if os.read(0, 4096) else ended.set())
 
     server.controller.on_server_bind.add(on_bind)
     server.controller.on_server_ready.add(on_ready)
@@ -68,37 +76,12 @@ async def _serve(options: argparse.Namespace) -> None:
         show_connection_info=False,
         disable_logging=True,
         timeout=0,
-        thread=True,  # no signal handlers: the end of stdin ends the session
+        thread=True,  # no handlers of signals: the end of stdin ends the session
     )
-    await _end_of_stdin()
+    await ended.wait()
+    loop.remove_reader(0)
     application.context.close()
-    await server.stop()
     serving.cancel()
-
-
-async def _end_of_stdin() -> None:
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-    loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(0, 4096) else _set(ended))
-    await ended
-    loop.remove_reader(sys.stdin.fileno())
-
-
-def _set(future: asyncio.Future) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _guard(secret: str) -> Any:
-    from aiohttp import web
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Any) -> Any:
-        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
-            raise web.HTTPForbidden()
-        return await handler(request)
-
-    return guard
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import slicer
 from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.views import AbstractView, SliceView, ThreeDView
+from trame_slicer.views.threed_view import ViewDirection
 
 from hlfd_web.views_factory import register_factories
 from hlfd_web.views_layout import LAYOUTS, SLICES, THREE_D, read_layout
@@ -35,9 +36,12 @@ class Views:
         self._html = register_factories(self._manager, server, slice_ui, three_d_ui)
         self._grid = LayoutManager(self._scene, self._manager, server)
         self._shown: tuple[int, str] | None = None
+        self._unfitted: set[str] = set()
         self.layout_node = self._add_layout_node()
         self.layout_node.AddObserver("ModifiedEvent", lambda caller, event: self._follow_layout_node())
-        self.show_layout("quad")
+        self.layout_node.SetViewArrangement(LAYOUTS["quad"][0])
+        for tag in MAIN_TAGS:
+            self.view(tag).interactor().AddObserver("WindowResizeEvent", lambda *_, tag=tag: self._on_resize(tag), -1.0)
 
     @property
     def layout(self) -> str:
@@ -45,8 +49,10 @@ class Views:
         number = self.layout_node.GetViewArrangement()
         return next((name for name, known in LAYOUTS.items() if known[0] == number), "")
 
-    def show_layout(self, name: str) -> None:
-        """Show one of ``LAYOUTS``; raises ``KeyError`` for another name."""
+    def show_layout(self, name: str, fit: bool = True) -> None:
+        """Show one of ``LAYOUTS``; raises ``KeyError`` for another name. ``fit`` shows the volume whole, as soon as the
+        page has given the views their new sizes."""
+        self._unfitted = set(MAIN_TAGS) if fit else set()
         self.layout_node.SetViewArrangement(LAYOUTS[name][0])
 
     def fill(self, tag: str, build: Callable[[], None]) -> None:
@@ -82,8 +88,30 @@ class Views:
         """Show the volume whole in the slice views, and everything in the 3-D view."""
         for view in self.slice_views():
             view.fit_view_to_content()
-        self.three_d_view().fit_view_to_content()
+        self.fit_3d()
         self.redraw()
+
+    def fit_3d(self) -> None:
+        """Show everything in the 3-D view from the front; where nothing is there yet, the place of the volume."""
+        view = self.three_d_view()
+        bounds = self._bounds_without_crosshair(view)
+        node = self._scene.GetNodeByID(self.slice_views()[0].get_background_volume_id() or "")
+        if bounds[0] > bounds[1] and node is not None:
+            node.GetRASBounds(bounds := [0.0] * 6)
+        if bounds[0] > bounds[1]:
+            return
+        view.rotate_to_view_direction(ViewDirection.ANTERIOR)
+        view.renderer().ResetCamera(bounds)
+        view.schedule_render()
+
+    def _bounds_without_crosshair(self, view: ThreeDView) -> Sequence[float]:
+        crosshair = self._scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+        mode = crosshair.GetCrosshairMode()
+        crosshair.SetCrosshairMode(crosshair.NoCrosshair)
+        try:
+            return view.renderer().ComputeVisiblePropBounds()
+        finally:
+            crosshair.SetCrosshairMode(mode)
 
     def go_to(self, position: Sequence[float]) -> None:
         """Centre the slice views on a RAS position in mm, and put the cross-hair there."""
@@ -93,6 +121,11 @@ class Views:
         """Draw the views that are shown again; needed only after changes that no node tells."""
         for view in self._manager.get_views():
             view.schedule_render()
+
+    def _on_resize(self, tag: str) -> None:
+        if tag in self._unfitted:
+            self._unfitted.discard(tag)
+            self.view(tag).fit_view_to_content()
 
     def _add_layout_node(self) -> slicer.vtkMRMLLayoutNode:
         node = slicer.vtkMRMLLayoutNode()

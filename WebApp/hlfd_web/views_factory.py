@@ -1,4 +1,8 @@
-"""How a view of the scene is made and streamed to the page: slice and 3-D views, and views that are plain HTML."""
+"""How a view of the scene is made and streamed to the page: slice and 3-D views, and views that are plain HTML.
+
+Tuned for software rendering: no multisampling, pictures of moderate quality while something moves and of full quality
+when it is still, and at most ``MAX_PIXELS`` per view, however fine the screen is.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from trame.widgets import html
 from trame_slicer.rca_view import RemoteSliceViewFactory, RemoteThreeDViewFactory
+from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
 from trame_slicer.views import AbstractView, IViewFactory, ViewLayout, ViewLayoutDefinition
 from trame_slicer.views.render_scheduler import NoScheduleRendering
 
 from hlfd_web.views_layout import ViewKind
 
 Builder = Callable[[Any, str, AbstractView], None]
+MAX_PIXELS = 900_000
 _FPS, _IDLE_FPS = 30.0, 15.0
-_MOVING_QUALITY = 60
+_MOVING_QUALITY, _STILL_QUALITY = 60, 92
+_EVENTS_S = 0.016
 
 
 def register_factories(view_manager: Any, server: Any, slice_ui: Builder, three_d_ui: Builder) -> HtmlViewFactory:
@@ -23,46 +31,54 @@ def register_factories(view_manager: Any, server: Any, slice_ui: Builder, three_
         "target_fps": _FPS,
         "blur_fps": _IDLE_FPS,
         "interactive_quality": _MOVING_QUALITY,
-        "rca_event_throttle_s": 0.016,
+        "rca_event_throttle_s": _EVENTS_S,
     }
     view_manager.register_factory(_SliceFactory(server, populate_view_ui_f=slice_ui, **common))
     view_manager.register_factory(_ThreeDFactory(server, populate_view_ui_f=three_d_ui, **common))
-    html = HtmlViewFactory(server)
-    view_manager.register_factory(html)
-    return html
+    made = HtmlViewFactory(server)
+    view_manager.register_factory(made)
+    return made
 
 
-def _quiet(make: Callable[..., AbstractView]) -> Callable[..., AbstractView]:
-    """Let views draw nothing while they are made: they would draw some seventy times before anybody sees them."""
-    return partial(make, scheduled_render_strategy=NoScheduleRendering())
+class _Tuned(RemoteViewFactory):
+    """What both kinds of pictures have in common."""
 
+    kind: ViewKind
 
-class _SliceFactory(RemoteSliceViewFactory):
     def __init__(self, server: Any, **options: Any) -> None:
         super().__init__(server, **options)
-        self._view_ctor = _quiet(self._view_ctor)
+        # views draw nothing while they are made: they would draw some seventy times before anybody sees them
+        self._view_ctor = partial(self._view_ctor, scheduled_render_strategy=NoScheduleRendering())
 
     def can_create_view(self, view: ViewLayoutDefinition) -> bool:
-        return view.view_type == ViewKind.SLICE_VIEW
-
-    def _create_view(self, view: ViewLayoutDefinition, scene: Any, app_logic: Any) -> Any:
-        made = super()._create_view(view, scene, app_logic)
-        made.slicer_view.render_window().SetMultiSamples(0)  # flat pictures: eight samples cost time and show nothing
-        return made
-
-
-class _ThreeDFactory(RemoteThreeDViewFactory):
-    def __init__(self, server: Any, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._view_ctor = _quiet(self._view_ctor)
-
-    def can_create_view(self, view: ViewLayoutDefinition) -> bool:
-        return view.view_type == ViewKind.THREE_D_VIEW
+        return view.view_type == self.kind
 
     def _create_view(self, view: ViewLayoutDefinition, scene: Any, app_logic: Any) -> Any:
         made = super()._create_view(view, scene, app_logic)
         made.slicer_view.render_window().SetMultiSamples(0)
+        made.view_adapter.max_pixel_count = MAX_PIXELS
+        made.view_adapter.update_quality(_MOVING_QUALITY, _STILL_QUALITY)
         return made
+
+    def _create_vuetify_ui(self, view_id: str, slicer_view: AbstractView, *arguments: Any, **options: Any) -> None:
+        is_slice = self.kind is ViewKind.SLICE_VIEW
+        with html.Div(
+            data_view=view_id,
+            data_slice="yes" if is_slice else "no",
+            data_testid=f"view-{view_id}",
+            role="group",
+            aria_label="Slice view" if is_slice else "3-D view",
+            style="width:100%;height:100%;position:relative",
+        ):
+            super()._create_vuetify_ui(view_id, slicer_view, *arguments, **options)
+
+
+class _SliceFactory(_Tuned, RemoteSliceViewFactory):
+    kind = ViewKind.SLICE_VIEW
+
+
+class _ThreeDFactory(_Tuned, RemoteThreeDViewFactory):
+    kind = ViewKind.THREE_D_VIEW
 
 
 class HtmlViewFactory(IViewFactory):

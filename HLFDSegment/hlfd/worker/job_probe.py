@@ -1,7 +1,8 @@
 """The job ``probe``: what this machine has to compute with, and what would be used.
 
 Arguments: ``settings`` (fields of ``SegmentSettings``, for which ``chosen`` answers), ``deep`` (import torch also
-where no NVIDIA driver is loaded, to learn whether it works). Answer::
+where no NVIDIA driver is loaded, to learn whether it works), ``load`` (load the model too, so that the next job
+finds it loaded). Answer::
 
     {"python": "3.12.4", "platform": "...", "executable": "...", "hlfd": "0.1.0",
      "packages": {"openvino": "2026.4.1" or null, "torch": ..., "SimpleITK": ..., "numpy": ...},
@@ -30,7 +31,7 @@ from hlfd.inference.backends import choose_backend, cpu_threads, nvidia_present
 from hlfd.models.registry import find
 from hlfd.worker.classify import classify
 from hlfd.worker.context import JobContext
-from hlfd.worker.job_segment import easier
+from hlfd.worker.job_segment import easier, load_segmenter
 
 _PACKAGES = ("numpy", "SimpleITK", "openvino", "torch", "monai", "safetensors")
 _QUERY = ("index", "name", "memory.total", "memory.free", "driver_version")
@@ -42,6 +43,9 @@ def run(context: JobContext) -> Mapping[str, Any]:
     settings = from_mapping(SegmentSettings, dict(context.arguments.get("settings", {})))
     torch = _torch(bool(context.arguments.get("deep")))
     context.cancel.check()
+    chosen = _chosen(settings)
+    if context.arguments.get("load") and not chosen["problem"]:
+        load_segmenter(context, settings)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -50,7 +54,7 @@ def run(context: JobContext) -> Mapping[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "torch": torch,
         "devices": [_cpu(settings), *_gpus(torch)],
-        "chosen": _chosen(settings),
+        "chosen": chosen,
     }
 
 

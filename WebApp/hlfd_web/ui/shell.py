@@ -9,45 +9,82 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from hlfd_web.downloads import build_downloads
+from hlfd_web.ui.assets import enable_assets
+from hlfd_web.ui.help import build_help
+from hlfd_web.ui.toolbar import build_toolbar
 
 if TYPE_CHECKING:
     from hlfd_web.app import Context
 
-DRAWER_WIDTH = 380
+_COLORS = {
+    "dark": {"primary": "#5aa9ff", "surface": "#1b1e23", "background": "#101215", "warning": "#ffb300"},
+    "light": {"primary": "#0f5fae", "surface": "#ffffff", "background": "#f3f4f6", "warning": "#b25e00"},
+}
+_VUETIFY = {
+    "theme": {
+        "defaultTheme": "dark",
+        "themes": {name: {"dark": name == "dark", "colors": colors} for name, colors in _COLORS.items()},
+    },
+    "defaults": {
+        "VBtn": {"ripple": False},
+        "VSelect": {"density": "compact", "variant": "outlined", "hideDetails": "auto"},
+        "VTextField": {"density": "compact", "variant": "outlined", "hideDetails": "auto"},
+        "VSlider": {"hideDetails": True},
+        "VSwitch": {"density": "compact", "hideDetails": True, "color": "primary", "inset": True},
+        "VCheckbox": {"density": "compact", "hideDetails": True, "color": "primary"},
+    },
+}
 
 
 def build_page(context: Context) -> None:
     """Write the whole page once; the panels write their own part."""
-    state = context.state
-    state.update({"trame__title": "HLFD", "panel": "open", "drawer_open": True, "theme": "dark"})
-    with VAppLayout(context.server) as page:
+    enable_assets(context.server)
+    context.state.update({"trame__title": "HLFD", "drawer_open": True, "theme": "dark", "volume_name": ""})
+    with VAppLayout(context.server, vuetify_config=_VUETIFY) as page:
         page.root.theme = ("theme",)
-        with v3.VAppBar(density="compact"):
-            v3.VAppBarNavIcon(
-                click="drawer_open = !drawer_open", aria_label="Show or hide the panel", data_testid="drawer-button"
-            )
-            v3.VAppBarTitle("HLFD")
-        with v3.VNavigationDrawer(v_model=("drawer_open",), width=DRAWER_WIDTH, permanent=True):
-            with v3.VTabs(v_model=("panel",), density="compact", show_arrows=True):
-                for panel in context.panels.values():
-                    v3.VTab(panel.title, value=panel.name, data_testid=f"tab-{panel.name}")
-            for panel in context.panels.values():
-                with html.Div(v_if=f"panel === '{panel.name}'", classes="pa-3", data_testid=f"panel-{panel.name}"):
-                    panel.build()
-        with v3.VMain(style="height: 100vh"):
-            with html.Div(style="height:100%;display:flex"):
+        build_toolbar(context)
+        with v3.VMain(), html.Div(classes="hlfd-body"):
+            _drawer(context)
+            with html.Div(classes="hlfd-main", role="main", aria_label="Views"):
                 context.views.initialize(page)
-        with html.Div(classes="hlfd-notices", style="position:fixed;right:12px;bottom:12px;z-index:3000;width:360px"):
-            with v3.VAlert(
-                v_for="one in notices",
-                key="one.id",
-                type=("one.kind",),
-                closable=True,
-                click_close=(context.notices.close, "[one.id]"),
-                data_testid="notice",
-                classes="mb-2",
-            ):
-                html.Div("{{ one.text }}")
-                html.Div("{{ one.remedy }}", v_if="one.remedy")
+        build_help()
+        _notices(context)
         build_downloads(context)
-        html.Div("{{ notice_spoken }}", aria_live="polite", classes="d-sr-only")
+        html.Div("{{ notice_spoken }}", aria_live="polite", role="status", classes="d-sr-only")
+
+
+def _drawer(context: Context) -> None:
+    with html.Div(classes="hlfd-drawer", v_show="drawer_open", role="complementary", aria_label="Panel"):
+        with v3.VTabs(v_model=("panel", "open"), grow=True, stacked=True, density="compact", classes="hlfd-tabs"):
+            for panel in context.panels.values():
+                with v3.VTab(value=panel.name, data_testid=f"tab-{panel.name}"):
+                    v3.VIcon(icon=panel.icon)
+                    html.Span(panel.title)
+        for panel in context.panels.values():
+            with html.Div(
+                v_if=f"panel === '{panel.name}'",
+                classes="hlfd-panel",
+                role="region",
+                aria_label=panel.title,
+                data_testid=f"panel-{panel.name}",
+            ):
+                panel.build()
+
+
+def _notices(context: Context) -> None:
+    with (
+        html.Div(classes="hlfd-notices", data_testid="notices"),
+        v3.VAlert(
+            v_for="one in notices",
+            key="one.id",
+            type=("one.kind",),
+            closable=True,
+            density="compact",
+            close_label="Close this notice",
+            click_close=(context.notices.close, "[one.id]"),
+            data_testid=("'notice-' + one.kind",),
+            classes="mb-2",
+        ),
+    ):
+        html.Div("{{ one.text }}", classes="hlfd-wrap")
+        html.Div("{{ one.remedy }}", v_if="one.remedy", classes="hlfd-wrap", style="opacity:.85;font-size:.9em")
