@@ -61,7 +61,7 @@ def test_a_name_that_leads_elsewhere_is_refused(root, name):
             ask(name)
 
 
-@pytest.mark.parametrize("name", ["%2e%2e/secret.txt", "%2e%2e%2fsecret.txt", "．．/secret.txt", "…"])
+@pytest.mark.parametrize("name", ["%2e%2e/secret.txt", "%2e%2e%2fsecret.txt", "\uff0e\uff0e/secret.txt", "…"])
 def test_an_encoded_name_is_taken_as_it_is_and_does_not_exist(root, name):
     with pytest.raises(MissingInputError):
         root.resolve(name)

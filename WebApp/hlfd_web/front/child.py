@@ -68,15 +68,17 @@ class Child:
         self._watcher = asyncio.create_task(self._watch())
         try:
             self.port = await asyncio.wait_for(asyncio.shield(port), _START_SECONDS)
-        except (asyncio.TimeoutError, EOFError) as error:
+        except asyncio.TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            await self.end(0)
+            raise
+        if not self.port:
             await self.end(0)
             raise WorkerDiedError(
                 f"The process of a session did not start: {self.last_words() or 'it said nothing'}.",
                 "See the terminal of the server; python -m hlfd_web --verbose tells more.",
-            ) from error
-        except asyncio.CancelledError:
-            await self.end(0)
-            raise
+            )
 
     async def end(self, patience: float = _LEAVE_SECONDS) -> None:
         """Let it leave by itself, kill it after ``patience`` seconds with all it started, and remove its folder."""
@@ -114,7 +116,7 @@ class Child:
             else:
                 self._keep(line)
         if not port.done():
-            port.set_exception(EOFError())
+            port.set_result(0)
 
     async def _read_errors(self) -> None:
         async for line in self._lines(self._process and self._process.stderr):

@@ -30,7 +30,7 @@ _SAFE = re.compile(r"[^\w.+() -]", re.UNICODE)
 def safe_name(name: str) -> str:
     """Return a file name that is harmless everywhere: letters, digits, ``. _ - + ( )`` and blanks, not hidden."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    plain = _SAFE.sub("_", last).strip(". ")
+    plain = _SAFE.sub("_", last).strip()
     suffix = next((ending for ending in (*IMAGES, ".zip") if plain.lower().endswith(ending)), "")
     stem = plain[: len(plain) - len(suffix)].strip(". ").encode()[:120].decode("utf-8", "ignore")
     return (stem or "file") + suffix

@@ -14,6 +14,7 @@ from hlfd_web.front.guard import HEADER
 from hlfd_web.front.sessions import Session
 
 _PATH = re.compile(r"/[A-Za-z0-9_][A-Za-z0-9._~@+-]*(/[A-Za-z0-9_][A-Za-z0-9._~@+-]*){0,8}")
+_MAX_PATH = 300
 _QUERY = re.compile(r"[A-Za-z0-9._~=&+-]{0,500}")
 _ASKED = ("Accept", "If-None-Match", "If-Modified-Since", "Range")
 _ANSWERED = ("Content-Type", "Content-Length", "ETag", "Last-Modified", "Content-Range", "Accept-Ranges")
@@ -51,7 +52,7 @@ class Proxy:
         path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
         if request.method not in ("GET", "HEAD"):
             raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
-        if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query) or request.body_exists:
+        if len(path) > _MAX_PATH or not _PATH.fullmatch(path) or not _QUERY.fullmatch(query) or request.body_exists:
             raise web.HTTPNotFound
         headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
         address = _address(session, path + (f"?{query}" if query else ""))
@@ -71,26 +72,26 @@ class Proxy:
         if session.sockets >= _MAX_SOCKETS:
             raise web.HTTPTooManyRequests(text="This session is open in too many pages.")
         page = web.WebSocketResponse(max_msg_size=MAX_CHUNK, compress=False, heartbeat=_HEARTBEAT)
-        if not page.can_prepare(request).ok:
+        if request.method != "GET" or not page.can_prepare(request).ok:
             raise web.HTTPBadRequest(text="A websocket was expected.")
-        try:
-            inner = await self._client.ws_connect(
-                _address(session, "/ws"), headers=_secret(session), max_msg_size=_MAX_FROM_SESSION, compress=0
-            )
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-            raise web.HTTPBadGateway(text="The session does not answer. Load the page again.") from error
         session.page_opened()
         ended = asyncio.Event()
         session.closers.append(ended.set)
         try:
-            await page.prepare(request)
-            await _join(page, inner, session, ended)
+            async with self._client.ws_connect(
+                _address(session, "/ws"), headers=_secret(session), max_msg_size=_MAX_FROM_SESSION, compress=0
+            ) as inner:
+                await page.prepare(request)
+                await _join(page, inner, session, ended)
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            if not page.prepared:
+                raise web.HTTPBadGateway(text="The session does not answer. Load the page again.") from error
         finally:
             session.page_closed()
             session.closers.remove(ended.set)
-            await inner.close()
-            with contextlib.suppress(ConnectionError):
-                await page.close()
+            if page.prepared:
+                with contextlib.suppress(ConnectionError):
+                    await page.close()
         return page
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 import hlfd
 from hlfd.errors import BusyError, HlfdError, UsageError
@@ -29,6 +30,9 @@ from hlfd_web.front.token import Token, new_token, read_token
 from hlfd_web.front.uploads import Uploads
 
 _log = logging.getLogger(__name__)
+_http_log = logging.getLogger("hlfd_web.front.http")
+# malformed requests are the fault of who sends them: answered, not told to the owner of the server
+_http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 
 class Front:
@@ -64,7 +68,7 @@ class Front:
     async def start(self) -> None:
         """Listen, and start the spare session; raise ``UsageError`` where the address cannot be had."""
         self._proxy = Proxy()
-        self._runner = web.AppRunner(self._application(), access_log=None, keepalive_timeout=75, max_field_size=16384)
+        self._runner = web.AppRunner(self._application(), access_log=None, logger=_http_log, keepalive_timeout=75)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self.options.host, self.options.port).start()
@@ -106,11 +110,11 @@ class Front:
         add("GET", "/session/state", self._state)
         add("POST", "/session/leave", self._leave)
         add("POST", "/files/upload", self._with_session(self._uploads.take))
-        add("GET", "/files/{kind}/{name:.+}", self._with_session(self._download))
+        app.router.add_get("/files/{kind}/{name:.+}", self._with_session(self._download))
         add("GET", "/loading.tpl", loading)
         add("GET", "/", self._page)
         add("GET", "/index.html", self._page)
-        add("GET", "/ws", self._with_session(lambda request, session: self._proxy.pass_on_socket(request, session)))
+        add("*", "/ws", self._with_session(lambda request, session: self._proxy.pass_on_socket(request, session)))
         add("*", "/{path:.*}", self._with_session(lambda request, session: self._proxy.pass_on(request, session)))
         return app
 
