@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -10,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from hlfd.errors import UsageError
+from hlfd.models.resources import find_recipe, shipped_recipes
 from hlfd.runs import DistilSettings, State, command
 from HLFDSegmentUI.dialogs import errors_shown
 from HLFDSegmentUI.tables import fit_height
@@ -64,7 +64,8 @@ class ScratchSection:
         ui = self._ui
         recipe = ui.recipePath.currentPath.strip()
         if not recipe:
-            raise UsageError(_("No recipe is chosen."), _("Choose one, such as configs/kits23/kits23.yaml."))
+            remedy = _("Choose a file, or type the name of one that ships: {names}.")
+            raise UsageError(_("No recipe is chosen."), remedy.format(names=", ".join(shipped_recipes())))
         rows = range(ui.stepTable.rowCount)
         chosen = tuple(STEPS[row][0] for row in rows if ui.stepTable.item(row, 0).isSelected())
         stages = () if len(chosen) == len(STEPS) else chosen
@@ -74,7 +75,10 @@ class ScratchSection:
     def _done(self) -> set[str]:
         """Return the steps that finished trainings of this recipe took."""
         project, recipe = self._panel.cases.project, self._ui.recipePath.currentPath.strip()
-        recipe = str(Path(recipe).expanduser().absolute()) if recipe else ""
+        try:
+            recipe = str(find_recipe(recipe).absolute()) if recipe else ""
+        except UsageError:  # not typed to its end
+            recipe = ""
         done: set[str] = set()
         for run in self._training.runs(project.folder) if project is not None and recipe else ():
             settings = run.settings

@@ -160,12 +160,12 @@ def test_the_commands_can_be_copied(ready):
     command = slicer.app.clipboard().text()
     assert command.startswith("hlfd finetune tiny/1.0.0 --data ")
     assert "--steps 6" in command
-    ready.ui.recipePath.currentPath = "configs/kits23/kits23.yaml"
+    ready.ui.recipePath.currentPath = "kits23"
     ready.ui.processSpin.value = 4
     ready.ui.stepTable.selectRow(2)
     ready.click(ready.ui.copyCommandButton)
     command = slicer.app.clipboard().text()
-    assert "torchrun --standalone --nproc-per-node=4 -m hlfd train configs/kits23/kits23.yaml" in command
+    assert "torchrun --standalone --nproc-per-node=4 -m hlfd train kits23" in command
     assert "--stages teacher" in command
 
 

@@ -19,13 +19,14 @@ from hlfd.events import Stage, Warn
 from hlfd.io import read_label_map, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
 from hlfd.models.package import load_package
+from hlfd.models.resources import find_recipe
 from hlfd.training.dataset_cases import list_cases, split_cases
 from hlfd.training.dataset_recipe import DataSet, read_dataset_recipe
 from hlfd.training.dataset_run import run_dataset_recipe
 from hlfd.volume import LabelMap
 
 PROJECT = Path(__file__).resolve().parents[2]
-SHIPPED = {"kits": "kits23/kits23.yaml", "lits": "lits/lits.yaml", "msd": "msd/liver.yaml"}
+SHIPPED = {"kits": "kits23", "lits": "lits", "msd": "msd-liver"}
 KITS = {1: 1, 4: 1, 2: 2, 3: 3}
 LITS = {4: 1, 3: 2}
 
@@ -87,7 +88,7 @@ WRITERS = {"kits": write_kits, "lits": write_lits, "msd": write_msd}
 
 def tiny(folder: Path, layout: str = "kits", **changes) -> Path:
     """Write the shipped recipe of a layout with small networks, patches and steps, and two folds."""
-    data = yaml.safe_load((PROJECT / "configs" / SHIPPED[layout]).read_text(encoding="utf-8"))
+    data = yaml.safe_load(find_recipe(SHIPPED[layout]).read_text(encoding="utf-8"))
     data |= {"folder": str(folder / "run"), "workers": 1, "validation_patches": 2}
     data["data_set"]["folds"] = 2
     for role, network in data["networks"].items():
@@ -119,7 +120,7 @@ def test_a_shipped_recipe_goes_from_the_data_set_to_a_package_that_segments(layo
     data, config = trained(layout)
     recipe = read_dataset_recipe(config)
     package = load_package(recipe.folder / "package" / recipe.name / recipe.version)
-    assert package.licence == yaml.safe_load((PROJECT / "configs" / SHIPPED[layout]).read_text())["licence"]
+    assert package.licence == yaml.safe_load(find_recipe(SHIPPED[layout]).read_text())["licence"]
     assert package.teacher is not None
     assert package.labels == (KIDNEY_LABELS if layout == "kits" else LIVER_LABELS)
     scores = json.loads((recipe.folder / "evaluate" / "summary.json").read_text(encoding="utf-8"))

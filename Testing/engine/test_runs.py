@@ -302,9 +302,9 @@ class TestCommands:
         assert plain == "hlfd finetune kidney --data d --out o --method none --steps 50 --lr 0.001"
 
     def test_a_distillation_on_several_gpus(self):
-        settings = DistilSettings("configs/kits23/kits23.yaml", "/data", stages=("teacher",))
+        settings = DistilSettings("kits23", "/data", stages=("teacher",))
         assert command(settings, processes=4) == (
-            "torchrun --standalone --nproc-per-node=4 -m hlfd train configs/kits23/kits23.yaml --data /data "
+            "torchrun --standalone --nproc-per-node=4 -m hlfd train kits23 --data /data "
             "--stages teacher --fold 0"
         )
 

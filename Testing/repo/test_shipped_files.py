@@ -19,6 +19,7 @@ STUDENTS_MB, TEACHER_MB, SAMPLE_MB = 12, 25, 6
 
 shipped = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False).stdout
 yaml_files = [PROJECT / name for name in shipped.splitlines() if name.endswith((".yaml", ".yml"))]
+recipes = [path for path in yaml_files if path.parent.parent.name == "configs" or path.parent.name == "Recipes"]
 packages = sorted(path.parent for path in MODELS.glob("*/*/model.json"))
 
 
@@ -27,7 +28,7 @@ def test_every_yaml_file_loads(path):
     assert yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "configs").glob("*/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", recipes, ids=lambda path: path.stem)
 def test_every_recipe_and_comparison_is_a_valid_one(path):
     pytest.importorskip("torch")
     from hlfd.compare.settings import read_compare
@@ -86,7 +87,7 @@ def test_the_sample_ct_is_small_and_fits_its_truth():
     assert image.stat().st_size + labels.stat().st_size <= SAMPLE_MB * 1e6
 
 
-@pytest.mark.parametrize("name", ["run", "environment", "rendering"])
+@pytest.mark.parametrize("name", ["run", "environment", "rendering", "browser"])
 def test_scripts_of_continuous_integration_are_valid_and_executable(name):
     script = PROJECT / ".ci" / name
     assert os.access(script, os.X_OK)
@@ -97,5 +98,5 @@ def test_scripts_of_continuous_integration_are_valid_and_executable(name):
 def test_the_constraints_pin_what_the_project_depends_on():
     lines = (PROJECT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower() for line in lines if "==" in line}
-    assert {"numpy", "simpleitk", "openvino", "torch", "monai", "trame-slicer", "ruff", "mypy"} <= pinned
+    assert {"numpy", "simpleitk", "openvino", "torch", "monai", "trame-slicer", "aiohttp", "ruff", "mypy"} <= pinned
     assert "torch==2.13.0" in lines

@@ -1,4 +1,4 @@
-"""``hlfd train CONFIG.yaml``: from a recipe to a model package, resuming where an earlier run stopped."""
+"""``hlfd train RECIPE``: from a recipe to a model package, resuming where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from hlfd.cli.console import Console
 from hlfd.cli.phantom import require_torch
 from hlfd.errors import OutputError, UsageError
 from hlfd.events import CancelToken
+from hlfd.models.resources import find_recipe
 from hlfd.ranks import current_ranks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("config", metavar="CONFIG.yaml", type=Path, help="recipe, such as configs/kidney/kidney.yaml")
+    parser.add_argument(
+        "config",
+        metavar="RECIPE",
+        help="recipe file, such as configs/kidney/kidney.yaml, or a shipped one: kits23, lits, msd-liver",
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on where an earlier run stopped (the default)")
     start.add_argument("--fresh", action="store_true", help="delete what earlier runs of these stages trained")
@@ -30,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
     """Run the recipe and return the exit code."""
     require_torch("Training")
+    args.config = find_recipe(args.config)
     from hlfd.training.dataset_recipe import is_dataset_recipe
     from hlfd.training.slice_recipe import is_slice_recipe
 

@@ -1,8 +1,10 @@
-"""Where the files that ship with HLFD lie: model packages and the sample CT."""
+"""Where the files that ship with HLFD lie: model packages, recipes and the sample CT."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from hlfd.errors import UsageError
 
 
 def resource_folder() -> Path:
@@ -24,3 +26,18 @@ def bundled_models() -> Path:
 def sample_folder() -> Path:
     """Return the folder of the simulated sample CT and its exact truth; it may not exist."""
     return resource_folder() / "HLFDSegment" / "Samples"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes for public data sets by name."""
+    return {path.stem: path for path in sorted((resource_folder() / "HLFDSegment" / "Recipes").glob("*.yaml"))}
+
+
+def find_recipe(name_or_path: str | Path) -> Path:
+    """Return the file of a recipe: a path, or the name of one that ships; raise ``UsageError`` where there is none."""
+    path, shipped = Path(name_or_path).expanduser(), shipped_recipes()
+    if path.exists():
+        return path
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    raise UsageError(f'There is no recipe "{name_or_path}".', f"Give a file, or one that ships: {', '.join(shipped)}.")

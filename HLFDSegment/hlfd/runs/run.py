@@ -19,7 +19,7 @@ from hlfd.errors import HlfdError, MissingInputError, OutputError, UsageError
 from hlfd.files import output_error, write_json
 from hlfd.jobs.protocol import error_from_dict
 from hlfd.models.registry import find_folder, user_models
-from hlfd.models.resources import bundled_models
+from hlfd.models.resources import bundled_models, find_recipe
 from hlfd.runs.files import EventReader, RunEvent, RunFiles, read_object
 from hlfd.runs.lock import holder, note_holder, refuse_second
 from hlfd.runs.process import lives, start_detached, start_time
@@ -229,7 +229,7 @@ def pinned(model: str) -> str:
 def _pinned_settings(settings: AnySettings) -> AnySettings:
     """Return the settings so that they mean the same in another working folder and at a later time."""
     if isinstance(settings, DistilSettings):
-        return replace(settings, recipe=_absolute(settings.recipe), data=_absolute(settings.data))
+        return replace(settings, recipe=str(find_recipe(settings.recipe).absolute()), data=_absolute(settings.data))
     return replace(
         settings,
         model=pinned(settings.model),

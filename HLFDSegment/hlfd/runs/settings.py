@@ -66,7 +66,7 @@ class DistilSettings:
     """How a student is distilled from scratch: a recipe on a labelled data set or a project, stage by stage."""
 
     recipe: str
-    """Recipe file, such as ``configs/kits23/kits23.yaml``."""
+    """Recipe file, or the name of one that ships, such as ``kits23``."""
     data: str = ""
     """Folder of the data set, where the recipe does not name it."""
     stages: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """A recipe for people with a labelled data set: from its folder to a cross-validated model package.
 
-``hlfd train configs/kits23/kits23.yaml --data /path/to/kits23`` runs it. It shares the networks, the training settings
+``hlfd train kits23 --data /path/to/kits23`` runs it. It shares the networks, the training settings
 and the package with the recipes on simulated CT; see ``DataSet`` for what it says about the data.
 """
 
@@ -136,7 +136,7 @@ def read_dataset_recipe(path: Path) -> DatasetRecipe:
         data["folder"] = Path(data["folder"])
     except (KeyError, AttributeError, TypeError) as error:
         raise ConfigError(
-            f"{where} lacks or misstates {error}.", "Compare it with configs/kits23/kits23.yaml."
+            f"{where} lacks or misstates {error}.", "Compare it with the recipe kits23 that ships."
         ) from error
     return from_mapping(DatasetRecipe, data, where)
 
