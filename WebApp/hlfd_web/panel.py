@@ -13,6 +13,7 @@ PANELS = (
     "hlfd_web.segment_panel:SegmentPanel",
     "hlfd_web.edit_panel:EditPanel",
     "hlfd_web.feature_panel:FeaturePanel",
+    "hlfd_web.train_panel:TrainPanel",
     "hlfd_web.models_panel:ModelsPanel",
 )
 """``module:class`` of each panel, in the order Open, Segment, Edit, Features, Train, Models."""

@@ -1,0 +1,357 @@
+"""A person collects cases and trains on in the browser; the real worker, and the real process of a training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("trame_slicer", reason="trame-slicer is not installed: pip install 'hlfd[slicer]'")
+pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
+
+PATIENCE_S = 400.0  # on a machine that others use too
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    from Testing.tiny_training import write_tiny_model
+
+    root = tmp_path_factory.mktemp("tiny models")
+    write_tiny_model(root)
+    return root
+
+
+@pytest.fixture
+def own_place(data_root, tmp_path, monkeypatch, tiny_models):
+    """A tiny model, and trainings apart from everyone else's."""
+    monkeypatch.setenv("HLFD_MODELS", str(data_root.models))
+    monkeypatch.setenv("HLFD_RUN_LOCK", str(tmp_path / "training.lock"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    shutil.copytree(tiny_models, data_root.models, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def panel(context, own_place):
+    from hlfd_web.train_panel import TrainPanel
+
+    made = TrainPanel(context)
+    context.panels["train"] = made
+    made.enter()
+    yield made
+    run = made.training.run
+    if run is not None and run.state.active:
+        run.kill()
+
+
+def set_state(panel, **values) -> None:
+    with panel.state as state:
+        for name, value in values.items():
+            state[f"train_{name}"] = value
+
+
+def idle(panel) -> bool:
+    return not panel.cases.task
+
+
+@pytest.fixture
+def project(panel, wait_until):
+    set_state(panel, new_name="my cases", new_model="tiny/1.0.0")
+    panel.project.create()
+    wait_until(lambda: idle(panel) and panel.cases.project is not None, 60)
+    return panel.cases.project
+
+
+def show_case(panel, number: int) -> None:
+    from HLFDSegmentLib.segmentations import segmentation_from_label_map
+    from HLFDSegmentLib.volumes import volume_to_node
+    from Testing.tiny_training import draw_case
+
+    volume, labels = draw_case(number)
+    node = volume_to_node(panel.scene, volume, f"scan {number}")
+    panel.context.show_volume(node)
+    panel.context.show_segmentation(segmentation_from_label_map(panel.scene, labels, node))
+    panel.adding.show()
+
+
+@pytest.fixture
+def three_cases(panel, project, wait_until):
+    """A project with a case of each role."""
+    for number, role in enumerate(("train", "validation", "test")):
+        show_case(panel, number)
+        set_state(panel, add_title=f"scan {number}", add_role=role)
+        panel.adding.add()
+        wait_until(lambda: idle(panel), 120)
+    assert len(panel.cases.cases) == 3, panel.state.notices
+    return panel
+
+
+def want_steps(panel, steps: int) -> None:
+    set_state(panel, start_model="tiny/1.0.0", steps=steps, patch=16, replay=0.0)
+
+
+def trained(panel, wait_until) -> None:
+    wait_until(lambda: panel.training.state is not None and not panel.training.state.active, PATIENCE_S)
+
+
+def test_a_project_is_made_in_the_data_root_and_listed(panel, project, data_root):
+    assert (data_root.projects / "my cases" / "project.json").is_file()
+    assert panel.state.train_projects == ["my cases"]
+    assert panel.state.train_open_project == "my cases"
+    assert "0 cases" in panel.state.train_project_text
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/x", "a/b", "..", ".hidden", "a\\b"])
+def test_a_name_that_leads_out_of_the_projects_is_refused(panel, data_root, name):
+    before = sorted(data_root.folder.parent.rglob("project.json"))
+    set_state(panel, new_name=name, new_model="tiny/1.0.0")
+    panel.project.create()
+    set_state(panel, project=name)
+    panel.project.open()
+    assert idle(panel)
+    assert {notice["kind"] for notice in panel.state.notices} == {"error"}
+    assert sorted(data_root.folder.parent.rglob("project.json")) == before
+
+
+def test_what_is_shown_becomes_a_case_by_the_table_of_labels(panel, project, wait_until):
+    show_case(panel, 0)
+    table = {row["name"]: row["label"] for row in panel.state.train_map}
+    assert table["kidney tumor"] == "kidney tumor"
+    assert panel.state.train_add_ready
+    row = next(row for row in panel.state.train_map if row["name"] == "kidney cyst")
+    panel.adding.choose(row["key"], "")
+    assert "1 segments are left out" in panel.state.train_add_text
+    set_state(panel, add_title="first")
+    panel.adding.add()
+    wait_until(lambda: idle(panel), 120)
+    (case,) = panel.state.train_cases
+    assert case["name"] == "first"
+    assert case["picture"].startswith("data:image/png;base64,")
+    assert "kidney cyst" not in case["volumes"]
+    assert not panel.state.train_add_ready  # it is a case already
+
+
+def test_roles_are_changed_and_cases_removed_after_asking(three_cases, wait_until):
+    panel = three_cases
+    first = panel.state.train_cases[0]["id"]
+    panel.list.set_role(first, "unused")
+    wait_until(lambda: idle(panel) and panel.state.train_cases[0]["role"] == "unused", 30)
+    panel.list.remove(first)
+    assert "Remove" in panel.state.train_ask_text
+    panel.answer(False)
+    assert idle(panel)
+    panel.list.remove(first)
+    panel.answer(True)
+    wait_until(lambda: idle(panel) and len(panel.state.train_cases) == 2, 30)
+
+
+def test_a_case_is_corrected_and_saved(three_cases, context, wait_until):
+    panel = three_cases
+    for kind in ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
+        while context.scene.GetNumberOfNodesByClass(kind):
+            context.scene.RemoveNode(context.scene.GetNthNodeByClass(0, kind))
+    context.volume_node = context.segmentation_node = None
+    panel.show()
+    case = panel.state.train_cases[0]
+    assert not case["in_scene"]
+    panel.list.edit(case["id"])
+    wait_until(lambda: idle(panel), 60)
+    assert context.state.panel == "edit"
+    assert context.segmentation_node is not None
+    segmentation = context.segmentation_node.GetSegmentation()
+    segmentation.RemoveSegment(segmentation.GetSegmentIdBySegmentName("kidney tumor"))
+    assert panel.state.train_cases[0]["in_scene"]
+    panel.list.save(case["id"])
+    wait_until(lambda: idle(panel), 60)
+    assert "kidney tumor" not in panel.state.train_cases[0]["volumes"]
+
+
+def test_a_folder_is_checked_before_it_is_imported(panel, project, data_root, wait_until):
+    from hlfd.io import write_label_map, write_volume
+    from Testing.tiny_training import draw_case
+
+    folder = data_root.folder / "scans"
+    volume, labels = draw_case(1)
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    write_volume(volume, folder / "imagesTr" / "a_0000.nii.gz")
+    write_label_map(labels, folder / "labelsTr" / "a.nii.gz")
+    table = {"background": 0, **{label.name: label.value for label in labels.labels}}
+    described = {"channel_names": {"0": "CT"}, "labels": table, "numTraining": 1, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(described))
+    panel.imports.refresh()
+    assert "scans" in panel.state.train_folders
+    set_state(panel, import_folder="scans")
+    assert not panel.state.train_import_ready
+    panel.imports.check()
+    wait_until(lambda: idle(panel), 60)
+    assert panel.state.train_import_text == "1 of 1 cases can be used."
+    assert {row["label"] for row in panel.state.train_values} >= {"kidney tumor"}
+    assert panel.state.train_import_ready
+    panel.imports.run()
+    wait_until(lambda: idle(panel), 60)
+    assert panel.state.train_import_text == "1 cases were added."
+    assert len(panel.state.train_cases) == 1
+
+
+@pytest.mark.parametrize("name", ["../..", "/etc", "nowhere", "scans/../../.."])
+def test_a_folder_outside_of_the_data_root_is_not_looked_at(panel, project, name):
+    set_state(panel, import_folder=name, suggest_folder=name)
+    panel.imports.check()
+    panel.suggest.run()
+    assert idle(panel)
+    assert panel.state.notices
+
+
+def test_the_cts_of_a_folder_are_ordered_and_one_is_opened(panel, project, data_root, context, wait_until):
+    from hlfd.io import write_volume
+    from Testing.tiny_training import draw_case
+
+    folder = data_root.uploads / "unlabeled"
+    folder.mkdir()
+    for number in range(2):
+        write_volume(draw_case(number)[0], folder / f"ct-{number}.nii.gz")
+    set_state(panel, start_model="tiny/1.0.0", suggest_folder="uploads/unlabeled")
+    panel.suggest.run()
+    wait_until(lambda: idle(panel), 120)
+    assert panel.state.train_suggest_text.startswith("2 CTs"), panel.state.notices
+    panel.suggest.load(0)
+    wait_until(lambda: context.volume_node is not None, 30)
+    assert context.volume_node.GetName() in ("ct-0", "ct-1")
+
+
+def test_a_training_is_followed_to_its_result_and_the_model_is_used(three_cases, context, wait_until):
+    from hlfd.runs import State
+
+    panel = three_cases
+    used = []
+
+    class Segment:
+        use_model = staticmethod(used.append)
+
+    context.panels["segment"] = Segment()
+    want_steps(panel, 4)
+    panel.run.start()
+    assert panel.state.train_active, panel.state.notices
+    set_state(panel, live=True)
+    assert panel.training.live.entered
+    trained(panel, wait_until)
+    assert panel.training.state is State.FINISHED, panel.training.run.log_tail()
+    time.sleep(0.6)
+    context.tick()
+    assert panel.state.train_loss_chart.startswith("<svg")
+    assert panel.state.train_dice_chart.startswith("<svg")
+    assert panel.state.train_sample.startswith("data:image/png")
+    assert "tiny 1.0.0.1" in panel.state.train_result_text
+    rows = panel.state.train_result_rows
+    assert {row["cells"][0] for row in rows} == {"all, mean", "scan 2"}
+    assert all("→" in row["cells"][2] for row in rows)
+
+    panel.outcome.show_case(next(row["case"] for row in rows if row["case"]))
+    wait_until(lambda: bool(panel.state.train_compared), 60)
+    assert context.views.layout == ""
+    assert len(shown_segmentations(context)) == 3
+    panel.outcome.leave_overlay()
+    assert context.views.layout == "quad"
+
+    panel.outcome.use()
+    if panel.state.train_ask_text:
+        panel.answer(True)
+    wait_until(lambda: bool(used), 60)
+    assert used == ["tiny/1.0.0.1"]
+    assert "tiny/1.0.0.1" in [item["value"] for item in panel.state.train_start_models]
+
+    panel.outcome.export_zip()
+    wait_until(lambda: bool(context.state.download), 60)
+    assert context.state.download["name"] == "tiny-1.0.0.1.zip"
+    assert (context.folder / "downloads" / "tiny-1.0.0.1.zip").stat().st_size > 1000
+    panel.outcome.export_bundle()
+    wait_until(lambda: "bundle" in context.state.download["name"], 120)
+    assert (context.folder / "downloads" / context.state.download["name"]).stat().st_size > 1000
+
+
+def shown_segmentations(context) -> list:
+    kind = "vtkMRMLSegmentationNode"
+    nodes = [context.scene.GetNthNodeByClass(n, kind) for n in range(context.scene.GetNumberOfNodesByClass(kind))]
+    return [node for node in nodes if node.GetName().startswith("case-")]
+
+
+def test_a_training_goes_on_without_its_session_and_is_found_again(three_cases, context, wait_until):
+    from hlfd.runs import State
+    from hlfd_web.train_panel import TrainPanel
+
+    panel = three_cases
+    want_steps(panel, 2000)
+    panel.run.start()
+    wait_until(lambda: panel.training.state is State.RUNNING, 60)
+    panel.close()
+    again = TrainPanel(context)
+    again.enter()
+    wait_until(lambda: idle(again) and again.training.state is not None, 60)
+    assert again.state.train_open_project == "my cases"
+    assert again.state.train_active
+    again.run.pause_or_resume()
+    wait_until(lambda: again.training.state is State.PAUSED, 120)
+    assert again.state.train_resumable
+    assert "Resume" in again.state.train_stage
+    again.run.pause_or_resume()
+    wait_until(lambda: again.training.state is State.RUNNING, 120)
+    again.run.cancel()
+    again.answer(True)
+    wait_until(lambda: again.training.state is State.CANCELLED, 60)
+    assert not again.state.train_active
+    again.close()
+
+
+def test_a_second_training_is_refused_and_the_first_is_named(three_cases, wait_until):
+    panel = three_cases
+    want_steps(panel, 2000)
+    panel.run.start()
+    first = panel.training.run
+    panel.training.detach()
+    panel.run.show()
+    assert "only one runs at a time" in panel.state.train_elsewhere
+    panel.run.start()
+    assert "A training is running already: run-0001" in panel.state.notices[-1]["text"]
+    first.kill()
+
+
+def test_an_estimate_tells_time_and_memory(three_cases, wait_until):
+    panel = three_cases
+    want_steps(panel, 6)
+    panel.run.estimate()
+    wait_until(lambda: not panel.run.estimating, 200)
+    assert "steps of" in panel.state.train_estimate, panel.state.notices
+
+
+def test_the_command_that_does_the_same_is_shown(three_cases):
+    panel = three_cases
+    want_steps(panel, 6)
+    panel.run.show_command()
+    assert panel.state.train_command.startswith("hlfd finetune tiny/1.0.0 --data ")
+    assert "--steps 6" in panel.state.train_command
+
+
+def test_a_correction_is_offered_as_the_next_case(panel, project, context):
+    from HLFDSegmentLib.segmentations import segmentation_from_label_map
+    from HLFDSegmentLib.volumes import volume_to_node
+    from Testing.tiny_training import draw_case
+
+    volume, labels = draw_case(0)
+    node = volume_to_node(panel.scene, volume, "scan")
+    panel.offer(node, segmentation_from_label_map(panel.scene, labels, node, name="corrected"))
+    assert panel.state.train_add_source == "scan + corrected"
+    assert panel.state.train_add_ready
+    assert "add" in panel.state.train_sections
+
+
+def test_curves_are_drawn_with_their_names():
+    from hlfd_web.charts import Line, line_chart
+
+    svg = line_chart("Loss", [Line("a <b>", ((0.0, 1.0), (1.0, float("nan")), (2.0, 0.5)), "#123456")])
+    assert svg.count("M") == 2  # the gap
+    assert "a &lt;b&gt;" in svg
+    assert line_chart("Loss", [Line("a", ((0.0, float("nan")),), "#123456")]) == ""
+    assert np.isfinite([float(part) for part in svg.split('viewBox="')[1].split('"')[0].split()]).all()
