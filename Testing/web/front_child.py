@@ -33,11 +33,11 @@ def build(server, folder: Path):
 
     with DivLayout(server) as layout:
         html.H1("A session of {{ count }}")
-        html.Button("More", click=server.controller.more, data_testid="more")
-        html.Button("Offer", click=server.controller.offer, data_testid="offer")
-        html.Button("Die", click=server.controller.die, data_testid="die")
+        html.Button("More", click=server.controller.more, raw_attrs=['data-testid="more"'])
+        html.Button("Offer", click=server.controller.offer, raw_attrs=['data-testid="offer"'])
+        html.Button("Die", click=server.controller.die, raw_attrs=['data-testid="die"'])
         html.Input(type="file", raw_attrs=['data-hlfd-upload="upload"', 'data-testid="file"', "multiple"])
-        html.P("{{ upload.state }} {{ upload.path }} {{ upload.message }}", data_testid="uploaded")
+        html.P("{{ upload.state }} {{ upload.path }} {{ upload.message }}", raw_attrs=['data-testid="uploaded"'])
     return layout
 
 

@@ -78,6 +78,7 @@ class Sessions:
         self._spare_at = 0.0
         self._ending: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
+        self._closing = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -94,6 +95,7 @@ class Sessions:
 
     async def close(self) -> None:
         """End all."""
+        self._closing = True
         if self._watcher is not None:
             self._watcher.cancel()
         for session in self.all:
@@ -139,8 +141,13 @@ class Sessions:
         task.add_done_callback(self._ending.discard)
 
     def state(self, key: str) -> dict[str, str]:
-        """Return what a page is told about its session: ready, starting, failed, ended, full or none."""
+        """Return what a page is told about its session: ready, starting, failed, ended, full, none or stopped."""
+        if self._closing:
+            return {"state": "stopped", "message": "The server was stopped."}
         session = self.find(key)
+        if session is not None and session.child is not None and not session.child.alive:
+            self.end(session, self._reason_to_end(session, time.monotonic()))
+            session = None
         if session is not None and session.starting.done():
             failed = session.starting.exception() if not session.starting.cancelled() else None
             if failed is not None:

@@ -58,7 +58,7 @@
     }
     if (answer.state === "ready") {
       open("/"); // the session still has its scene and shows it again
-    } else if (answer.state === "starting") {
+    } else if (answer.state === "starting" || answer.state === "stopped") {
       setTimeout(look, 1000);
     } else {
       say("This session has ended", answer.message, "Start again");

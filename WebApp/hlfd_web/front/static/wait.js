@@ -22,7 +22,7 @@ async function look() {
   }
   if (answer.state === "ready" || answer.state === "none") {
     location.replace("/");
-  } else if (answer.state === "starting") {
+  } else if (answer.state === "starting" || answer.state === "stopped") {
     setTimeout(look, 250);
   } else if (answer.state === "full") {
     message.textContent = answer.message;
