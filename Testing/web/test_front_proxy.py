@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import signal
 import time
@@ -35,13 +36,26 @@ def test_the_page_comes_with_our_script_and_without_others(visitor):
 
 
 def test_files_of_the_session_are_passed_on_with_what_a_browser_keeps_them_by(visitor):
-    first = visitor.get("/vue.global.js")
+    first = visitor.get("/logo.png")
     assert first.status == 200
-    assert first.headers["Content-Type"].startswith("application/javascript")
-    assert visitor.get("/vue.global.js", If_None_Match=first.headers["ETag"]).status == 304
-    assert visitor.ask("HEAD", "/vue.global.js").body == b""
-    part = visitor.get("/vue.global.js", Range="bytes=0-9")
+    assert first.headers["Content-Type"] == "image/png"
+    assert visitor.get("/logo.png", If_None_Match=first.headers["ETag"]).status == 304
+    assert visitor.ask("HEAD", "/logo.png").body == b""
+    part = visitor.get("/logo.png", Range="bytes=0-9")
     assert (part.status, part.body) == (206, first.body[:10])
+
+
+def test_files_that_all_sessions_share_come_compressed_and_are_kept_by_the_browser(running, visitor):
+    plain = visitor.get("/vue.global.js")
+    packed = visitor.get("/vue.global.js", Accept_Encoding="gzip, br")
+    assert plain.headers["Content-Type"].startswith("application/javascript")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body) / 2
+    assert visitor.get("/vue.global.js", If_None_Match=plain.headers["ETag"]).status == 304
+    assert "max-age" in plain.headers["Cache-Control"]
+    assert visitor.get("/assets/nothing.js").status == 404
+    assert running.visitor().get("/vue.global.js").status == 410
 
 
 @pytest.mark.parametrize(

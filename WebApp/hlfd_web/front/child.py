@@ -109,7 +109,7 @@ class Child:
         self.gone.set()
 
     async def _read_out(self, port: asyncio.Future[int]) -> None:
-        async for line in self._lines(self._process and self._process.stdout):
+        async for line in self._lines(self._process.stdout if self._process else None):
             found = _port(line)
             if found and not port.done():
                 port.set_result(found)
@@ -119,7 +119,7 @@ class Child:
             port.set_result(0)
 
     async def _read_errors(self) -> None:
-        async for line in self._lines(self._process and self._process.stderr):
+        async for line in self._lines(self._process.stderr if self._process else None):
             self._keep(line)
 
     async def _lines(self, stream: asyncio.StreamReader | None) -> AsyncIterator[bytes]:

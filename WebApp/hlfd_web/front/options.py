@@ -38,9 +38,13 @@ class Options:
         for name in (self.host, *self.allow_host):
             if not _HOST.fullmatch(name):
                 raise UsageError(f'"{name}" is no name or address of a computer.', "Give one such as 127.0.0.1.")
-        low = {"--port": (self.port, 0, 65535), "--max-upload-mb": (self.max_upload_mb, 1, 1_000_000)}
-        low |= {"--max-sessions": (self.max_sessions, 1, 1000), "--idle-minutes": (self.idle_minutes, 0.05, 100_000)}
-        for option, (value, least, most) in low.items():
+        ranges: dict[str, tuple[float, float, float]] = {
+            "--port": (self.port, 0, 65535),
+            "--max-upload-mb": (self.max_upload_mb, 1, 1_000_000),
+            "--max-sessions": (self.max_sessions, 1, 1000),
+            "--idle-minutes": (self.idle_minutes, 0.05, 100_000),
+        }
+        for option, (value, least, most) in ranges.items():
             if not least <= value <= most:
                 raise UsageError(f"{option} {value:g} was given; {least:g} to {most:g} was expected.")
         self._check_token()

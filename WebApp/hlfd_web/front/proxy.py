@@ -9,6 +9,8 @@ import re
 import aiohttp
 from aiohttp import WSMsgType, web
 
+from hlfd_web.front.assets import SHARED, Assets
+from hlfd_web.front.assets import answer as send_asset
 from hlfd_web.front.chunks import MAX_CHUNK, ChunkGate
 from hlfd_web.front.guard import HEADER
 from hlfd_web.front.sessions import Session
@@ -18,7 +20,6 @@ _MAX_PATH = 300
 _QUERY = re.compile(r"[A-Za-z0-9._~=&+-]{0,500}")
 _ASKED = ("Accept", "If-None-Match", "If-Modified-Since", "Range")
 _ANSWERED = ("Content-Type", "Content-Length", "ETag", "Last-Modified", "Content-Range", "Accept-Ranges")
-_VERSIONED = re.compile(r"/(__trame_\w+_\d+\.\d[\w.]*|assets)/")
 _MAX_FROM_SESSION = 64 << 20
 _HEARTBEAT = 30.0
 _MAX_SOCKETS = 8  # of one session
@@ -28,6 +29,7 @@ class Proxy:
     """One pool of connections to the processes of all sessions."""
 
     def __init__(self) -> None:
+        self._assets = Assets()
         # loopback alone: an environment with a proxy must not see what goes through here
         self._client = aiohttp.ClientSession(
             auto_decompress=False,
@@ -54,15 +56,30 @@ class Proxy:
             raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
         if len(path) > _MAX_PATH or not _PATH.fullmatch(path) or not _QUERY.fullmatch(query) or request.body_exists:
             raise web.HTTPNotFound
+        if SHARED.match(path):
+            return await self._shared(request, session, path)
         headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
         address = _address(session, path + (f"?{query}" if query else ""))
         try:
             async with self._client.request(
                 request.method, address, headers={**headers, **_secret(session)}, allow_redirects=False
             ) as answer:
-                return await _copy(request, answer, path)
+                return await _copy(request, answer)
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             raise web.HTTPBadGateway(text="The session does not answer. Load the page again.") from error
+
+    async def _shared(self, request: web.Request, session: Session, path: str) -> web.Response:
+        asset = self._assets.find(path)
+        if asset is None:
+            try:
+                async with self._client.get(_address(session, path), headers=_secret(session)) as found:
+                    if found.status != 200:
+                        raise web.HTTPNotFound
+                    kind = found.headers.get("Content-Type", "application/octet-stream")
+                    asset = await self._assets.keep(path, kind, found.headers.get("ETag", ""), await found.read())
+            except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+                raise web.HTTPBadGateway(text="The session does not answer. Load the page again.") from error
+        return send_asset(request, asset)
 
     async def pass_on_socket(self, request: web.Request, session: Session) -> web.WebSocketResponse:
         """Join the websocket of a page with one of the session's process until either ends.
@@ -106,7 +123,7 @@ def _secret(session: Session) -> dict[str, str]:
     return {HEADER: session.child.secret} if session.child else {}
 
 
-async def _copy(request: web.Request, answer: aiohttp.ClientResponse, path: str) -> web.StreamResponse:
+async def _copy(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
     if 300 <= answer.status < 400 and answer.status != 304:
         raise web.HTTPNotFound  # a session process has no reason to send a page elsewhere
     response = web.StreamResponse(status=answer.status)
@@ -115,8 +132,7 @@ async def _copy(request: web.Request, answer: aiohttp.ClientResponse, path: str)
             response.headers[name] = answer.headers[name]
     if answer.headers.get("Content-Encoding") in ("gzip", "br"):
         response.headers["Content-Encoding"] = answer.headers["Content-Encoding"]
-    versioned = answer.status == 200 and _VERSIONED.match(path)
-    response.headers["Cache-Control"] = "private, max-age=86400" if versioned else "no-cache"
+    response.headers["Cache-Control"] = "no-cache"
     await response.prepare(request)
     if request.method == "GET":
         async for block in answer.content.iter_any():

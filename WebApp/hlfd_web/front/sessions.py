@@ -16,7 +16,7 @@ from hlfd_web.front.child import Child
 
 LEFT_SECONDS = 15.0  # a page that is loaded again comes back within
 NEVER_OPENED_SECONDS = 120.0
-SPARE_SECONDS = 6.0  # the page that is being opened needs the processor first
+SPARE_SECONDS = 3.0
 _LOOK_SECONDS = 1.0
 _REMEMBERED = 500
 RESTARTED = "The server was started again. Finished results, projects and own models are kept."
@@ -193,8 +193,12 @@ class Sessions:
         if spare is not None and spare.done() and (spare.exception() is not None or not spare.result().alive):
             self._ending.add(asyncio.create_task(self._end_child(spare)))
             self._spare, self._spare_at = None, now + 60.0  # not in a circle where it cannot start
-        if self._spare is None and now >= self._spare_at and not self.full:
+        if self._spare is None and now >= self._spare_at and not self.full and not self._page_opens(now):
             self._spare = asyncio.create_task(self._start_child())
+
+    def _page_opens(self, now: float) -> bool:
+        """Return whether a page is being opened, which needs the processor more than a spare process does."""
+        return any(not each.starting.done() or (not each.opened and now - each.used < 30) for each in self.all)
 
     def _reason_to_end(self, session: Session, now: float) -> str:
         if session.child is not None and not session.child.alive:

@@ -50,7 +50,12 @@
   async function look() {
     let answer;
     try {
-      answer = await (await fetch("/session/state", { cache: "no-store" })).json();
+      const response = await fetch("/session/state", { cache: "no-store" });
+      if (response.status === 401) {
+        say("This session has ended", "The server was started again and asks for its new token.", "Log in");
+        return;
+      }
+      answer = await response.json();
     } catch {
       say("Connection lost", "The server does not answer; trying again...");
       setTimeout(look, 2000);

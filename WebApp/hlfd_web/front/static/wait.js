@@ -14,7 +14,12 @@ function stop(text) {
 async function look() {
   let answer;
   try {
-    answer = await (await fetch("/session/state")).json();
+    const response = await fetch("/session/state");
+    if (response.status === 401) {
+      location.replace("/");
+      return;
+    }
+    answer = await response.json();
   } catch {
     message.textContent = "The server does not answer; trying again...";
     setTimeout(look, 2000);
