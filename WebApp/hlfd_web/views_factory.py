@@ -13,16 +13,23 @@ from typing import Any
 from trame.widgets import html
 from trame_slicer.rca_view import RemoteSliceViewFactory, RemoteThreeDViewFactory
 from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
-from trame_slicer.views import AbstractView, IViewFactory, ViewLayout, ViewLayoutDefinition
+from trame_slicer.views import AbstractView, IViewFactory, SliceView, ViewLayout, ViewLayoutDefinition
 from trame_slicer.views.render_scheduler import NoScheduleRendering
 
 from hlfd_web.views_layout import ViewKind
+from HLFDSegmentLib.signals import Signal
 
 Builder = Callable[[Any, str, AbstractView], None]
 MAX_PIXELS = 900_000
 _FPS, _IDLE_FPS = 30.0, 15.0
 _MOVING_QUALITY, _STILL_QUALITY = 60, 92
 _EVENTS_S = 0.016
+_LEFT_OUT = (
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    "vtkMRMLTransformsDisplayableManager2D",
+    "vtkMRMLLinearTransformsDisplayableManager",
+)
 
 
 def register_factories(view_manager: Any, server: Any, slice_ui: Builder, three_d_ui: Builder) -> HtmlViewFactory:
@@ -40,6 +47,27 @@ def register_factories(view_manager: Any, server: Any, slice_ui: Builder, three_
     return made
 
 
+class LeanSliceView(SliceView):
+    """A slice view without the displays of models, glyphs and transforms, of which this application has none: the
+    first of them draws every slice view anew whenever any other is scrolled. ``resized()`` tells another size."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.resized = Signal()
+        super().__init__(*arguments, **options)
+
+    def _update_slice_size(self, *_event: Any) -> None:
+        super()._update_slice_size()
+        self.resized.emit()
+
+    def _initialize_displayable_manager_group(self, factory_type: Any, app_logic: Any, manager_types: list) -> None:
+        # the picture first: what is shown of segmentations, volumes and cursors lies over it
+        picture = self._render_manager.image_actor
+        picture.VisibilityOff()
+        self.first_renderer().AddViewProp(picture)
+        kept = [kind for kind in manager_types if kind.__name__ not in _LEFT_OUT]
+        super()._initialize_displayable_manager_group(factory_type, app_logic, kept)
+
+
 class _Tuned(RemoteViewFactory):
     """What both kinds of pictures have in common."""
 
@@ -48,7 +76,8 @@ class _Tuned(RemoteViewFactory):
     def __init__(self, server: Any, **options: Any) -> None:
         super().__init__(server, **options)
         # views draw nothing while they are made: they would draw some seventy times before anybody sees them
-        self._view_ctor = partial(self._view_ctor, scheduled_render_strategy=NoScheduleRendering())
+        kind = LeanSliceView if self.kind is ViewKind.SLICE_VIEW else self._view_ctor
+        self._view_ctor = partial(kind, scheduled_render_strategy=NoScheduleRendering())
 
     def can_create_view(self, view: ViewLayoutDefinition) -> bool:
         return view.view_type == self.kind

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame_slicer.views import SliceView
 
+if TYPE_CHECKING:
+    from hlfd_web.app import Context
+
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))
 _STEP_MM = 1e-3
+TITLE = "HLFD.Title"
+"""Attribute of a slice node: what the page calls its view, such as "Student"."""
 
 
 @dataclass(frozen=True)
@@ -22,29 +27,44 @@ class Names:
 
 
 class SliceState:
-    """Keeps the state in step with a view, both ways."""
+    """Keeps the state in step with a view, both ways.
 
-    def __init__(self, state: Any, tag: str, view: SliceView) -> None:
-        self._state, self._view = state, view
+    A view tells some ten changes per slice; ``refresh``, which the session polls, brings the last of them to the page.
+    """
+
+    def __init__(self, context: Context, tag: str, view: SliceView) -> None:
+        self._state, self._view, self._stale = context.state, view, True
+        self._told = 0.0  # the offset that the page was told last: hearing it again is no wish of a person
         self.names = Names(*(f"view_{tag}_{part}" for part in ("offset", "range", "text", "letters")))
         view.modified.connect(self._on_view)
-        self._on_view(view)
-        state.change(self.names.offset)(self._on_offset)
+        self.refresh()
+        self._state.change(self.names.offset)(self._on_offset)
+        context.every(self.refresh)
 
     def _on_offset(self, **values: Any) -> None:
         offset = values.get(self.names.offset)
-        if isinstance(offset, (int, float)) and abs(offset - self._view.get_slice_value()) > _STEP_MM:
+        if not isinstance(offset, (int, float)) or offset == self._told:
+            return
+        if abs(offset - self._view.get_slice_value()) > _STEP_MM:
             self._view.set_slice_value(float(offset))
 
-    def _on_view(self, view: SliceView) -> None:
+    def _on_view(self, _view: SliceView) -> None:
+        self._stale = True
+
+    def refresh(self) -> None:
+        """Bring what changed to the page."""
+        if not self._stale:
+            return
+        self._stale, view = False, self._view
         low, high = view.get_slice_range()
         offset, step = view.get_slice_value(), max(view.get_slice_step(), _STEP_MM)
-        orientation = view.get_orientation()
+        orientation, title = view.get_orientation(), view.get_view_node().GetAttribute(TITLE)
+        self._told = round(offset, 3)
         self._state.update(
             {
-                self.names.offset: round(offset, 3),
+                self.names.offset: self._told,
                 self.names.range: [round(low, 3), round(high, 3), round(step, 3)],
-                self.names.text: f"{orientation} {position_text(view)}",
+                self.names.text: f"{f'{title}, ' if title else ''}{orientation} {position_text(view)}",
                 self.names.letters: direction_letters(view),
             }
         )

@@ -6,15 +6,12 @@ from typing import Any
 
 import slicer
 from trame_slicer.core import SegmentationEditor
-from trame_slicer.segmentation import (
-    BrushDiameterMode,
-    SegmentationEffectErase,
-    SegmentationEffectNoTool,
-    SegmentationEffectPaint,
-)
+from trame_slicer.segmentation import BrushDiameterMode, SegmentationEffectNoTool
 from undo_stack import UndoStack
 
-TOOLS = {"look": SegmentationEffectNoTool, "paint": SegmentationEffectPaint, "erase": SegmentationEffectErase}
+from hlfd_web.edit_panel.brush import Erase, Paint
+
+TOOLS = {"look": SegmentationEffectNoTool, "paint": Paint, "erase": Erase}
 UNDO_STEPS = 20
 _BRUSHES = ("paint", "erase")
 

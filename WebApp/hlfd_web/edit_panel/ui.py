@@ -38,7 +38,7 @@ def _tools(panel: EditPanel) -> None:
             v_model=("edit_tool",), mandatory=True, density="compact", color="primary", variant="outlined", divided=True
         ):
             for value, title, icon in _TOOLS:
-                v3.VBtn(title, value=value, prepend_icon=icon, data_testid=f"edit-tool-{value}")
+                v3.VBtn(title, value=value, prepend_icon=icon, size="small", data_testid=f"edit-tool-{value}")
         with html.Div(classes="d-flex", style="gap: 4px"):
             for title, icon, click, flag in (
                 ("Undo", "mdi-undo", panel.undo, "edit_can_undo"),
@@ -54,17 +54,17 @@ def _tools(panel: EditPanel) -> None:
                     aria_label=title,
                     data_testid=f"edit-{title.lower()}",
                 )
-    html.P(_HINT, v_if="edit_tool !== 'look'", classes="text-caption mb-2")
+    html.P(_HINT, v_if="edit_tool !== 'look'", classes="hlfd-muted mb-2")
 
 
 def _brush() -> None:
+    html.Div("Brush: {{ Math.round(10 * edit_brush) / 10 }} mm", classes="text-body-2", data_testid="edit-brush-text")
     v3.VSlider(
         v_model=("edit_brush",),
         min=1,
         max=60,
         step=0.5,
-        label="Brush (mm)",
-        thumb_label=True,
+        aria_label="Diameter of the brush in mm",
         density="compact",
         hide_details=True,
         data_testid="edit-brush",

@@ -11,7 +11,7 @@ from hlfd.viewer import PART_MM
 from hlfd.words import duration
 from hlfd_web.feature_panel import words
 from hlfd_web.feature_panel.exports import Exports
-from hlfd_web.feature_panel.fitting import Fitting, make_view
+from hlfd_web.feature_panel.network_views import NetworkViews, make_view
 from hlfd_web.feature_panel.numbers import agreement_chart, channel_rows, number_rows
 from hlfd_web.feature_panel.ui import build_drawer, build_views
 from hlfd_web.panel import Panel
@@ -64,7 +64,7 @@ class FeaturePanel(Panel):
         super().__init__(context)
         self.logic = FeatureLogic(self.scene, context.engine)
         self.exports = Exports(self)
-        self._fitting = Fitting(self._fit)
+        self._views = NetworkViews(context, self.logic.layout, self._fit)
         self._first = ""  # what is said of the layer that is there already
         self._open = False
         self.set(**_FIELDS)
@@ -110,12 +110,13 @@ class FeaturePanel(Panel):
     def leave(self) -> None:
         """Give the views back; the maps stay, and are shown again when the panel is opened."""
         self._open = False
+        self._views.leave()
         self.logic.layout.leave()
 
     def poll(self) -> None:
         """Take in what the worker reported."""
         self.logic.poll()
-        self._fitting.poll()
+        self._views.poll()
 
     def close(self) -> None:
         """Stop the work and take the maps out of the scene."""
@@ -195,10 +196,11 @@ class FeaturePanel(Panel):
         self.set(running=False, shown=self.logic.maps is not None, text=f"{reason} {kept}".strip())
 
     def _on_moved(self, position: tuple[float, float, float]) -> None:
-        self._fitting.stop()
+        self._views.stop()
         self.set(values=words.values_text(self.logic.values_at(position)))
 
     def _on_left(self) -> None:
+        self._views.leave()
         self.set(shown=False, values="", numbers=[], chart="", channels=[], channels_text="", pairs=[], kinds=[])
         if not self.logic.running:
             self.set(text="")
@@ -206,8 +208,8 @@ class FeaturePanel(Panel):
     def _show_all(self, maps: FeatureMaps) -> None:
         if not self._open:
             self.logic.layout.leave()  # another panel has the views
-        elif not self.state.feat_shown:
-            self._fitting.watch([self.logic.layout.slice_node(role) for role in maps.roles])
+        else:
+            self._views.enter(maps.roles, watch=not self.state.feat_shown)
         self._fill_places(maps.regions)
         self.set(shown=True, numbers=number_rows(maps))
         self._fill_choices()
@@ -220,7 +222,7 @@ class FeaturePanel(Panel):
             return
         logic.layout.enter(maps.roles)
         logic.layout.follow_crosshair(logic.moved.emit)
-        self._fitting.watch([logic.layout.slice_node(role) for role in maps.roles])
+        self._views.enter(maps.roles)
         self.context.views.redraw()
 
     def _fill_places(self, regions: tuple[str, ...]) -> None:

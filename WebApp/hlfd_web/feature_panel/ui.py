@@ -30,8 +30,7 @@ def build_drawer(panel: FeaturePanel) -> None:
 
 def _run(panel: FeaturePanel) -> None:
     v3.VSelect(v_model=("feat_model",), items=("feat_models",), label="Model", data_testid="features-model", **_FIELD)
-    v3.VAlert("{{ feat_notice }}", v_if="feat_notice", type="warning", variant="tonal", density="compact",
-              classes="mb-3 text-body-2", data_testid="features-notice")  # fmt: skip
+    html.Div("{{ feat_notice }}", v_if="feat_notice", classes="hlfd-demo", data_testid="features-notice")
     v3.VSelect(v_model=("feat_place",), items=("feat_places",), label="Region", data_testid="features-place", **_FIELD)
     v3.VSelect(
         v_model=("feat_teacher",), items=("feat_teachers",), label="Teacher", data_testid="features-teacher", **_FIELD
@@ -103,7 +102,10 @@ def _channels(panel: FeaturePanel) -> None:
         data_testid="features-search",
         **_FIELD,
     )
-    with v3.VTable(density="compact", height=220, fixed_header=True, data_testid="features-channels"):
+    with (
+        html.Div(style="max-height: 240px; overflow: auto"),
+        html.Table(classes="hlfd-table", data_testid="features-channels"),
+    ):
         with html.Thead(), html.Tr():
             for header in _CHANNEL_HEADERS:
                 html.Th(header, scope="col")
@@ -115,7 +117,7 @@ def _channels(panel: FeaturePanel) -> None:
                 tabindex="0",
                 role="button",
                 style="cursor: pointer",
-                classes=("row.chosen ? 'bg-primary' : ''",),
+                classes=("row.chosen ? 'goes font-weight-bold text-primary' : 'goes'",),
                 aria_pressed=("row.chosen",),
                 click=(panel.show_channel, "[row.role, row.channel]"),
                 v_on_keydown_enter=(panel.show_channel, "[row.role, row.channel]"),
@@ -145,13 +147,13 @@ def build_views(panel: FeaturePanel) -> None:
 
 def _plot() -> None:
     with v3.VSheet(classes="hlfd-html-view pa-2", style="height: 100%; width: 100%; overflow: auto"):
-        html.Div(v_html=("feat_chart",), data_testid="features-chart", style="max-width: 640px; margin: auto")
+        html.Div(v_html=("feat_chart",), data_testid="features-chart", style="height: 100%; max-width: 640px")
 
 
 def _table(panel: FeaturePanel) -> None:
     with (
-        v3.VSheet(classes="hlfd-html-view", style="height: 100%; width: 100%; overflow: auto"),
-        v3.VTable(density="compact", data_testid="features-numbers"),
+        v3.VSheet(classes="hlfd-html-view", style="height: 100%; width: 100%; overflow: auto; padding: 4px 8px"),
+        html.Table(classes="hlfd-table", data_testid="features-numbers"),
     ):
         with html.Thead(), html.Tr():
             for header in HEADERS:

@@ -39,7 +39,7 @@ class LabelRows:
 
     def build(self, caption: str, choose: Any, testid: str) -> None:
         """Write the table; ``choose`` hears of corrections with key and label."""
-        with v3.VTable(v_if=f"{self._name}.length", density="compact", classes="mb-3", data_testid=testid):
+        with html.Table(v_if=f"{self._name}.length", classes="hlfd-table mb-3", data_testid=testid):
             with html.Thead(), html.Tr():
                 html.Th(caption, scope="col")
                 html.Th("Label", scope="col")

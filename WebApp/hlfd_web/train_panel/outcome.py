@@ -139,7 +139,7 @@ class OutcomeSection(Section):
     def _table(self) -> None:
         with (
             html.Div(v_if="train_result_rows.length", style="overflow-x: auto"),
-            v3.VTable(density="compact", data_testid="train-results", classes="mb-2"),
+            html.Table(classes="hlfd-table mb-2", data_testid="train-results"),
         ):
             with html.Thead(), html.Tr():
                 for header in HEADERS:
@@ -150,8 +150,7 @@ class OutcomeSection(Section):
                     v_for="row in train_result_rows",
                     key="row.id",
                     tabindex=("row.case ? 0 : -1",),
-                    style=("row.case ? 'cursor: pointer' : ''",),
-                    classes=("row.worse ? 'text-warning' : ''",),
+                    classes=("(row.case ? 'goes ' : '') + (row.worse ? 'text-warning' : '')",),
                     v_on_click=(self.show_case, "[row.case]"),
                     v_on_keydown_enter=(self.show_case, "[row.case]"),
                     data_testid=("'train-result-' + row.id",),

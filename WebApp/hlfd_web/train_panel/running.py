@@ -309,4 +309,4 @@ def _elsewhere(folder: Any) -> str:
 def _chart_view(name: str) -> None:
     with v3.VSheet(classes="pa-2", style="height: 100%; width: 100%; overflow: auto"):
         html.Div("No numbers yet.", v_if=f"!{name}", classes="text-body-2")
-        html.Div(v_html=(name,), style="max-width: 640px; margin: auto")
+        html.Div(v_html=(name,), style="height: 100%; max-width: 720px; margin: auto")

@@ -89,8 +89,9 @@ class SettingsSection(Section):
         """Write the widgets."""
         v3.VSelect(v_model=("train_start_model",), items=("train_start_models",), label="Student to train on",
                    data_testid="train-start-model", **FIELD)  # fmt: skip
-        v3.VAlert("{{ train_start_notice }}", v_if="train_start_notice", type="warning", variant="tonal",
-                  density="compact", classes="mb-3 text-body-2", data_testid="train-notice")  # fmt: skip
+        html.Div(
+            "{{ train_start_notice }}", v_if="train_start_notice", classes="hlfd-demo mb-3", data_testid="train-notice"
+        )
         v3.VSelect(v_model=("train_minutes",), items=("train_durations",), label="How long",
                    data_testid="train-minutes", **FIELD)  # fmt: skip
         with v3.VExpansionPanels(classes="mb-3"), v3.VExpansionPanel(data_testid="train-advanced"):

@@ -65,7 +65,7 @@ class SuggestSection(Section):
         )
         html.Div("{{ train_suggest_text }}", v_if="train_suggest_text", classes="text-body-2 my-2", role="status",
                  data_testid="train-suggest-text")  # fmt: skip
-        with v3.VTable(v_if="train_suggest_rows.length", density="compact", data_testid="train-suggest-rows"):
+        with html.Table(v_if="train_suggest_rows.length", classes="hlfd-table", data_testid="train-suggest-rows"):
             with html.Thead(), html.Tr():
                 for header in _HEADERS:
                     html.Th(header, scope="col")
@@ -76,7 +76,7 @@ class SuggestSection(Section):
                     key="row.id",
                     tabindex="0",
                     role="button",
-                    style="cursor: pointer",
+                    classes="goes",
                     v_on_click=(self.load, "[row.id]"),
                     v_on_keydown_enter=(self.load, "[row.id]"),
                 ),
