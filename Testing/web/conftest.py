@@ -12,14 +12,15 @@ _NAMES = itertools.count(1)
 
 
 @pytest.fixture
-def data_root(tmp_path):
+def data_root(tmp_path, monkeypatch):
     from hlfd_web.files import DataRoot
 
-    return DataRoot(tmp_path / "root")
+    root = DataRoot(tmp_path / "root")
+    monkeypatch.setenv("HLFD_MODELS", str(root.models))
+    return root
 
 
-@pytest.fixture
-def server():
+def make_server():
     pytest.importorskip("trame_slicer", reason="trame-slicer is not installed: pip install 'hlfd[slicer]'")
     from trame.app import get_server
 
@@ -31,16 +32,37 @@ def server():
     return made
 
 
-@pytest.fixture
-def context(server, data_root, tmp_path):
+def make_context(root, folder):
     """The context of one session, with real views, and no page around it."""
+    server = make_server()
     from hlfd_web.app import Context
 
-    folder = tmp_path / "private"
-    folder.mkdir()
-    made = Context(server, data_root, folder, "cpu")
+    folder.mkdir(parents=True)
+    return Context(server, root, folder, "cpu")
+
+
+@pytest.fixture
+def server():
+    return make_server()
+
+
+@pytest.fixture
+def context(data_root, tmp_path):
+    made = make_context(data_root, tmp_path / "private")
     yield made
     made.close()
+
+
+@pytest.fixture
+def panels(context):
+    """The panels Open, Segment and Models over the context, without the page."""
+    from hlfd_web.models_panel import ModelsPanel
+    from hlfd_web.open_panel import OpenPanel
+    from hlfd_web.segment_panel import SegmentPanel
+
+    for kind in (OpenPanel, SegmentPanel, ModelsPanel):
+        context.panels[kind.name] = kind(context)
+    return context.panels
 
 
 @pytest.fixture

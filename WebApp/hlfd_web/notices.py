@@ -24,6 +24,7 @@ class Notices:
         self._state = state
         self._private = private
         self._numbers = itertools.count(1)
+        self._shown: list[dict[str, Any]] = []  # the page can write into its state
         state.notices = []
         state.notice_spoken = ""
         ctrl.close_notice = self.close
@@ -47,8 +48,8 @@ class Notices:
             )
         kind = kind or ("error" if isinstance(what, BaseException) else "info")
         notice = {"id": next(self._numbers), "text": text, "remedy": remedy, "kind": kind}
-        kept = [old for old in self._state.notices if old["text"] != text]
-        self._state.notices = [*kept, notice][-_MAX_SHOWN:]
+        kept = [old for old in self._shown if old["text"] != text]
+        self._put([*kept, notice][-_MAX_SHOWN:])
         self.speak(" ".join(filter(None, (text, remedy))))
 
     def speak(self, text: str) -> None:
@@ -57,7 +58,11 @@ class Notices:
 
     def close(self, number: int) -> None:
         """Take a notice away."""
-        self._state.notices = [notice for notice in self._state.notices if notice["id"] != number]
+        self._put([notice for notice in self._shown if notice["id"] != number])
+
+    def _put(self, notices: list[dict[str, Any]]) -> None:
+        self._shown = notices
+        self._state.notices = list(notices)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ class StoredResult:
     title: str
     source: str
     series: str
+    model: str
     made: float
 
     @property
@@ -65,17 +66,18 @@ class ResultsStore:
     def list(self) -> list[StoredResult]:
         """Return the results, the latest first."""
         paths = sorted(self._root.results.glob(f"*/{FACTS}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        found = []
-        for path in paths[:_MAX_LISTED]:
-            try:
-                facts = json.loads(path.read_text(encoding="utf-8"))
-                name = self._root.name_of(path.parent)
-                found.append(
-                    StoredResult(name, *(str(facts[key]) for key in ("title", "source", "series")), facts["made"])
-                )
-            except (OSError, ValueError, KeyError, TypeError, InputError):
-                continue  # written by another version, or by hand
-        return found
+        found = (self._read(path) for path in paths[:_MAX_LISTED])
+        return [one for one in found if one is not None]
+
+    def _read(self, path: Path) -> StoredResult | None:
+        """Return what a file tells, None for one that another version or another hand wrote."""
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            texts = {key: str(facts[key]) for key in ("title", "source", "series")}
+            model, made = f"{facts['result']['model']} {facts['result']['model_version']}", float(facts["made"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return StoredResult(folder=self._root.name_of(path.parent), model=model, made=made, **texts)
 
     def load(self, folder: str) -> SegmentationResult:
         """Return a result with its label map; raises an ``InputError`` for a folder that holds none."""

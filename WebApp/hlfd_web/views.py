@@ -7,6 +7,7 @@ of their own, is shown by the page at once. A slice or 3-D view is known by the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import slicer
@@ -41,7 +42,7 @@ class Views:
         self.layout_node.AddObserver("ModifiedEvent", lambda caller, event: self._follow_layout_node())
         self.layout_node.SetViewArrangement(LAYOUTS["quad"][0])
         for tag in MAIN_TAGS:
-            self.view(tag).interactor().AddObserver("WindowResizeEvent", lambda *_, tag=tag: self._on_resize(tag), -1.0)
+            self.view(tag).resized.connect(partial(self._on_resize, tag))
 
     @property
     def layout(self) -> str:

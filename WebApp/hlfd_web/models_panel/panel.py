@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hlfd.errors import HlfdError, InputError
 from hlfd.jobs.courier import Courier
 from hlfd.models.registry import find
-from hlfd_web.files import check_part
+from hlfd_web.files import check_name
 from hlfd_web.models_panel import ui
 from hlfd_web.panel import Panel
 from HLFDSegmentLib.model_catalogue import (
@@ -121,9 +121,8 @@ class ModelsPanel(Panel):
 
     def _uploaded(self, name: str) -> Path:
         """Return the package that was uploaded into the session's private folder under a plain name."""
-        check_part(name, name)
         path = self.context.folder / "uploads" / name
-        if not path.is_file() or path.is_symlink():
+        if len(check_name(name)) != 1 or path.is_symlink() or not path.is_file():
             raise InputError(f'"{name}" was not uploaded.', "Upload it again.")
         return path
 

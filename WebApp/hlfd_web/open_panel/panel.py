@@ -100,11 +100,13 @@ class OpenPanel(Panel):
 
     def show_volume(self, node_id: str) -> None:
         """Show one of the volumes that are open."""
-        self.context.show_volume(self.scene.GetNodeByID(node_id))
+        node = self._volume(node_id)
+        if node is not None:
+            self.context.show_volume(node)
 
     def close_volume(self, node_id: str) -> None:
         """Take a volume and its segmentations out of the scene."""
-        node = self.scene.GetNodeByID(node_id)
+        node = self._volume(node_id)
         if node is None:
             return
         own = [one for one in self.scene.GetNodesByClass("vtkMRMLSegmentationNode") if _is_of(one, node)]
@@ -117,7 +119,8 @@ class OpenPanel(Panel):
     def show_results(self) -> None:
         """List the stored results."""
         self.state.open_results = [
-            {"folder": one.folder, "title": one.title, "when": one.when} for one in self.results.list()
+            {"folder": one.folder, "title": one.title, "facts": f"{one.model}, {one.when}"}
+            for one in self.results.list()
         ]
 
     def _source_path(self, source: str) -> Path:
@@ -167,6 +170,9 @@ class OpenPanel(Panel):
     def _on_failed(self, error: HlfdError) -> None:
         self.state.open_busy = ""
         self.context.notices.show(error)
+
+    def _volume(self, node_id: str) -> Any:
+        return next((node for node in self._volumes() if node.GetID() == node_id), None)
 
     def _volumes(self) -> list[Any]:
         """Return the CTs that were opened, not the maps that other panels put into the scene."""

@@ -101,8 +101,9 @@ def _series(panel: OpenPanel) -> None:
 def _volumes(panel: OpenPanel) -> None:
     with html.Div(v_if="open_volumes.length", data_testid="open-volumes"):
         html.H2("Open now")
-        with v3.VList(density="compact", classes="py-0", bg_color="transparent", aria_label="Open volumes"):
-            with v3.VListItem(
+        with (
+            v3.VList(density="compact", classes="py-0", bg_color="transparent", aria_label="Open volumes"),
+            v3.VListItem(
                 v_for="one in open_volumes",
                 key="one.id",
                 title=("one.name",),
@@ -112,16 +113,17 @@ def _volumes(panel: OpenPanel) -> None:
                 rounded=True,
                 click=(panel.show_volume, "[one.id]"),
                 data_testid="open-volume",
-            ):
-                with v3.Template(v_slot_append=True):
-                    v3.VBtn(
-                        icon="mdi-close",
-                        size="small",
-                        variant="text",
-                        v_on_click_stop=(panel.close_volume, "[one.id]"),
-                        aria_label=("'Close ' + one.name",),
-                        data_testid="close-volume",
-                    )
+            ),
+            v3.Template(v_slot_append=True),
+        ):
+            v3.VBtn(
+                icon="mdi-close",
+                size="small",
+                variant="text",
+                v_on_click_stop=(panel.close_volume, "[one.id]"),
+                aria_label=("'Close ' + one.name",),
+                data_testid="close-volume",
+            )
 
 
 def _files(panel: OpenPanel) -> None:
@@ -173,7 +175,7 @@ def _results(panel: OpenPanel) -> None:
                 v_for="one in open_results",
                 key="one.folder",
                 title=("one.title",),
-                subtitle=("one.when",),
+                subtitle=("one.facts",),
                 prepend_icon="mdi-file-restore-outline",
                 click=(panel.open_result, "[one.folder]"),
                 data_testid="open-result",

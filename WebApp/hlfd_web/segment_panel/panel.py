@@ -35,6 +35,7 @@ class SegmentPanel(Panel):
         self._progress = Progressing()
         self._probes: list[Job] = []
         self._chosen_device = "cpu"
+        self._devices = {"auto", "cpu", context.device}
         self.state.update(
             {
                 **{"seg_models": [], "seg_model": "", "seg_notice": "", "seg_task": "", "seg_problem": ""},
@@ -87,7 +88,7 @@ class SegmentPanel(Panel):
     def warm(self) -> None:
         """Start the worker and load the model, so that the first click is quick; nothing without a CT."""
         settings = self._settings()
-        if settings is not None and self.context.volume_node is not None and not self.state.seg_problem:
+        if settings is not None and self.context.volume_node is not None:
             job = self.context.jobs.submit("probe", {"settings": asdict(settings), "load": True})
             self._probes.append(job)
 
@@ -139,8 +140,11 @@ class SegmentPanel(Panel):
             self.context.notices.show(error)
 
     def _settings(self) -> SegmentSettings | None:
-        model = self.state.seg_model
-        return SegmentSettings(model=model, device=self.state.seg_device) if model else None
+        """Return what was chosen; None unless it is an installed model: a page must not name folders."""
+        model, device = self.state.seg_model, self.state.seg_device
+        if not any(choice.key == model and not choice.problem for choice in model_choices()):
+            return None
+        return SegmentSettings(model=model, device=device if device in self._devices else self.context.device)
 
     def _end_turn(self) -> None:
         if self._turn is not None:
@@ -200,7 +204,9 @@ class SegmentPanel(Panel):
             if latest and job.error is not None:
                 self.state.seg_device_text = job.error.message
             elif latest and job.result:
-                self.state.seg_devices = _items(device_choices(job.result))
+                choices = device_choices(job.result)
+                self._devices = {device for device, _caption in choices}
+                self.state.seg_devices = _items(choices)
                 self.state.seg_device_text = device_sentence(job.result)
                 self._chosen_device = str(job.result.get("chosen", {}).get("device") or "cpu")
             job.release()

@@ -131,7 +131,8 @@ class Results:
         node = self._context.segmentation_node
         if node is None:
             return
-        set_opacity(node, min(max(float(self._state.seg_opacity), 0.0), 1.0))
+        opacity = self._state.seg_opacity
+        set_opacity(node, min(max(opacity, 0.0), 1.0) if isinstance(opacity, (int, float)) else 1.0)
         node.GetDisplayNode().SetOpacity2DFill(0.0 if self._state.seg_outline else _FILL)
         show_surfaces(node, bool(self._state.seg_surfaces))
 
@@ -154,7 +155,7 @@ class Results:
 
         def write() -> Path:
             folder = store.new_folder(title)
-            store.save(folder, result, f"{title}, {result.model} {result.model_version}", source, series)
+            store.save(folder, result, title, source, series)
             return folder
 
         folder = yield from in_thread(self._courier, write)

@@ -21,7 +21,7 @@ def slice_ui(context: Context) -> Builder:
     """Return the builder of what lies over slice views."""
 
     def build(_server: Any, tag: str, view: Any) -> None:
-        names = SliceState(context.state, tag, view).names
+        names = SliceState(context, tag, view).names
         red, green, blue = (round(255 * part) for part in view.get_view_node().GetLayoutColor())
         with html.Div(classes="hlfd-view"):
             html.Div(classes="hlfd-view-color", style=f"background:rgb({red},{green},{blue})")
