@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hlfd.data.layouts import Case
+from hlfd.data.phantom_source import PhantomSource
 from hlfd.distillation import Distillation, DistillSettings, build_objective
 from hlfd.errors import ConfigError, EmptyInputError
 from hlfd.events import CancelToken, Metric, OnEvent, Stage, Warn, ignore
@@ -34,6 +35,7 @@ from hlfd.teachers import FittedTeacher, TeacherSettings, fit_teacher, load_teac
 from hlfd.training.case_source import CasePatches, CaseSource
 from hlfd.training.cases import CachedCase, open_case
 from hlfd.training.dataset_cases import cache_all
+from hlfd.training.finetune_blend import blend_back
 from hlfd.training.finetune_data import (
     MixedSource,
     Roles,
@@ -59,6 +61,8 @@ from hlfd.training.validation import PatchValidator
 _VALIDATIONS = 10
 _CHECKPOINTS = 40
 _ORGAN_WEIGHT, _LESION_WEIGHT = 1.5, 2.0
+_KNOWN_PATCHES, _UNSEEN = 24, 10_000_000
+"""Replayed patches that show what would be forgotten, and the first of their numbers; none of them is trained on."""
 _LEAST_SHARE = 0.3
 """Of the time that is given, at least so much goes into training, however long the preparation took."""
 _OPEN_END_EVERY, _OPEN_END_PATIENCE = 100, 6
@@ -126,6 +130,8 @@ class Finetuning:
         self.guide_is_student = teacher is None and package.teacher is None
         self.guide_name = "the package's own student" if self.guide_is_student else source.source
         self.guide: FittedTeacher | None = None
+        self.replay: PhantomSource | None = None
+        self.kept = 1.0
         if settings.guided:
             self.guide = fit_teacher(load_teacher(source), entry.classes, entry.windows, entry.spacing_mm)
         self.cases = labelled_cases(data, on_event)
@@ -150,6 +156,7 @@ class Finetuning:
             self.on_event(Metric(0, {f"validation/{name}": value for name, value in start.items()}))
             validation.write(0)
         result = self._fit(network, objective, source, validation, plan)
+        self.kept = self._keep_what_was_known(network)
         improved = result.best_value is not None and result.best_value > start["dice"]
         if not improved:
             self.on_event(
@@ -206,19 +213,19 @@ class Finetuning:
             flip_share=0.5 if sided else 0.0,
         )
         own = CaseSource([cached[name] for name in self.roles.train], patches, self.class_of, settings.seed)
-        replay, look, learned = None, None, [cached[name] for name in self.roles.train]
+        look, learned = None, [cached[name] for name in self.roles.train]
         if settings.replay_share > 0 or settings.look_share > 0:
             self.on_event(Stage("replay"))
-            replay = replay_source(
+            self.replay = replay_source(
                 *(self.package, replay_folder, settings.replay_patients, size, settings.seed),
                 on_event=self.on_event,
                 cancel=self.cancel,
             )
-        if replay is not None and settings.look_share > 0:
-            look = look_source(replay, learned, entry, self.class_of, settings.seed)
+        if self.replay is not None and settings.look_share > 0:
+            look = look_source(self.replay, learned, entry, self.class_of, settings.seed)
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
         return MixedSource(
-            *(own, replay, settings.replay_share, settings.seed),
+            *(own, self.replay, settings.replay_share, settings.seed),
             guide_replayed=self.guide_is_student,
             look=look,
             look_share=settings.look_share,
@@ -312,6 +319,16 @@ class Finetuning:
         folder, hear = self.out / "run", validator.on_event
         return fit(network, objective, source, training, folder, validator, hear, self.cancel)
 
+    def _keep_what_was_known(self, network: SegmentationNetwork) -> float:
+        """Move the weights back as far as replayed patients need it; return the share of the change that stays."""
+        if self.replay is None or self.settings.replay_share == 0:
+            return 1.0
+        self.on_event(Stage("blend"))
+        samples = [self.replay.sample(_UNSEEN + n) for n in range(_KNOWN_PATCHES)]
+        validator = PatchValidator(samples, names=self.package.refiner.classes)
+        start = self.network().state_dict()
+        return blend_back(network, start, lambda candidate: validator(candidate)["dice"])
+
     def _origin(self, result: FitResult) -> dict[str, Any]:
         """Return what the new version's card says of its making; local cases stay unnamed."""
         return {
@@ -324,6 +341,7 @@ class Finetuning:
             "best_step": result.best_step,
             "replay_share": self.settings.replay_share,
             "look_share": self.settings.look_share,
+            "share_of_change_kept": self.kept,
         }
 
 

@@ -69,10 +69,10 @@ def measure_look(case: CachedCase, members: Sequence[str], spacing_mm: float) ->
         inside = inside | mask
         parts, count = ndimage.label(mask)
         smooth = _mean_within(hu, mask)
-        members = [smooth[parts == n] for n in range(1, count + 1)]
+        lesions_hu = [smooth[parts == n] for n in range(1, count + 1)]
         # most of a tumor that is not dead lies in the upper half of its values; the dead part is simulated apart
         share = 50 if name == "kidney cyst" else 70
-        found = tuple(float(np.percentile(values, share)) for values in members if values.size >= _LEAST_VOXELS)
+        found = tuple(float(np.percentile(values, share)) for values in lesions_hu if values.size >= _LEAST_VOXELS)
         if found:
             lesions[name] = found
     noise, grain = _noise(hu, inside, spacing_mm)
