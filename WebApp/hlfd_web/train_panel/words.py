@@ -30,6 +30,7 @@ STAGES = {
     "replay": "Simulating patients for replay",
     "train": "Training",
     "validate": "Validating",
+    "blend": "Keeping what it knew",
     "package": "Writing the new version",
     "compare": "Comparing before and after",
     "measure": "Measuring a few steps",
