@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -62,9 +63,10 @@ async def _serve(options: argparse.Namespace) -> None:
         protect(wslink_server.app)
 
     def on_ready(**_state: Any) -> None:
-        sys.stdout.write(json.dumps({"port": server.port}) + "\n")
-        sys.stdout.flush()
         loop.add_reader(0, lambda: None if os.read(0, 4096) else ended.set())
+        with contextlib.suppress(BrokenPipeError):  # the front was killed meanwhile: stdin is closed too
+            sys.stdout.write(json.dumps({"port": server.port}) + "\n")
+            sys.stdout.flush()
 
     server.controller.on_server_bind.add(on_bind)
     server.controller.on_server_ready.add(on_ready)
