@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 import slicer
+from trame.widgets import client
 from trame_slicer.core import LayoutManager, SlicerApp
-from trame_slicer.views import AbstractView, SliceView, ThreeDView
+from trame_slicer.views import AbstractView, SliceView, ThreeDView, ViewLayout
 from trame_slicer.views.threed_view import ViewDirection
 
 from hlfd_web.views_factory import register_factories
@@ -20,6 +21,7 @@ from hlfd_web.views_layout import LAYOUTS, SLICES, THREE_D, read_layout
 from HLFDSegmentLib.display import jump_to
 
 MAIN_TAGS = tuple(SLICES.values())
+_GRID = "hlfd_views"
 _GROUP = 0  # of the views of the application itself; layouts of panels have groups of their own
 
 
@@ -36,6 +38,9 @@ class Views:
         self._manager = slicer_app.view_manager
         self._html = register_factories(self._manager, server, slice_ui, three_d_ui)
         self._grid = LayoutManager(self._scene, self._manager, server)
+        # a template of its own: another layout leaves the rest of the page as it is, such as how far a panel is scrolled
+        with ViewLayout(server, template_name=_GRID) as page:
+            self._grid.initialize_layout_grid(page)
         self._shown: tuple[int, str] | None = None
         self._unfitted: set[str] = set()
         self.layout_node = self._add_layout_node()
@@ -60,9 +65,9 @@ class Views:
         """Say what is in a plot or table view of a layout: ``build`` writes its widgets."""
         self._html.fill(tag, build)
 
-    def initialize(self, layout: Any) -> None:
+    def build(self) -> None:
         """Put the grid of views into the page, at the place where this is called."""
-        self._grid.initialize_layout_grid(layout)
+        client.ServerTemplate(name=_GRID)
 
     def view(self, tag: str) -> AbstractView | None:
         """Return a view by the tag of its node, None where it was never shown."""

@@ -5,7 +5,8 @@
   const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
   const ACTIONS = new Set(["Home", "End", "+", "=", "-", "f", "c", "w", "v", "m", "s", "d", "t", "?", "1", "2", "3", "4", "5"]);
   const TOUCH_STEP = 9; // pixels of a finger per slice
-  const TYPING = "input, textarea, select, [contenteditable], [role=slider], [role=listbox], [role=menu], [role=dialog]";
+  const TYPING = "input, textarea, select, [contenteditable], [role=listbox], [role=menu], [role=dialog]";
+  const SLIDER = new Set([...Object.keys(STEPS), "Home", "End"]);
   let over = "Red";
   let inside = false; // whether the pointer is in a view
   let steps = 0;
@@ -45,7 +46,8 @@
     (event) => {
       const view = viewOf(event.target);
       const free = view || inside || event.target === document.body;
-      if (!free || event.target.closest?.(TYPING) || event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") {
+      const taken = event.target.closest?.(TYPING) || (event.target.closest?.("[role=slider]") && SLIDER.has(event.key));
+      if (!free || taken || event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") {
         return;
       }
       const tag = view?.dataset.view ?? over;

@@ -46,7 +46,7 @@ def build_page(context: Context) -> None:
         with v3.VMain(), html.Div(classes="hlfd-body"):
             _drawer(context)
             with html.Div(classes="hlfd-main", role="main", aria_label="Views"):
-                context.views.initialize(page)
+                context.views.build()
         build_help()
         _notices(context)
         build_downloads(context)
