@@ -87,11 +87,22 @@ def test_a_closed_page_ends_its_session_soon_and_one_loaded_again_does_not(start
     visitor.get("/")  # loaded again
     running.look(LEFT_SECONDS + 1)
     assert visitor.session is not None
+    session = visitor.session
     visitor.post("/session/leave")
     running.look(LEFT_SECONDS + 1)
-    assert visitor.session is None
+    assert session not in running.front.sessions.all
     assert visitor.get("/session/state").json == {"state": "ended", "message": "The page was closed."}
     wait(lambda: not is_running(child.pid) and not child.folder.exists())
+
+
+def test_a_page_that_waits_for_its_session_or_loads_its_files_is_not_closed(start):
+    running = start()
+    visitor = running.visitor().open()
+    for path in ("/session/state", "/vue.global.js"):
+        visitor.post("/session/leave")  # of the page before, which may come late
+        visitor.get(path)
+        running.look(LEFT_SECONDS + 1)
+        assert visitor.session is not None
 
 
 def test_a_session_without_use_ends_and_says_why(start):

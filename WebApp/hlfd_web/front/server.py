@@ -131,6 +131,7 @@ class Front:
             session = self.sessions.find(self._key(request))
             if session is None:
                 raise web.HTTPGone(text="This session has ended. Load the page again.")
+            session.left = None  # a page that is loaded again says that it leaves when the new one has begun already
             return await handler(request, session)
 
         return handle
@@ -139,7 +140,11 @@ class Front:
         return web.json_response({"status": "ok"})
 
     async def _state(self, request: web.Request) -> web.Response:
-        return web.json_response(self.sessions.state(self._key(request)))
+        state = self.sessions.state(self._key(request))
+        session = self.sessions.find(self._key(request))
+        if session is not None:
+            session.left = None
+        return web.json_response(state)
 
     async def _leave(self, request: web.Request) -> web.Response:
         session = self.sessions.find(self._key(request))

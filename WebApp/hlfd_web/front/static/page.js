@@ -71,8 +71,10 @@
   }
 
   window.addEventListener("pagehide", () => {
-    leaving = true;
-    fetch("/session/leave", { method: "POST", keepalive: true }).catch(() => {});
+    if (!leaving) {
+      leaving = true;
+      fetch("/session/leave", { method: "POST", keepalive: true }).catch(() => {});
+    }
   });
   window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 
