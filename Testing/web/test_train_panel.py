@@ -246,8 +246,8 @@ def test_a_training_is_followed_to_its_result_and_the_model_is_used(three_cases,
     assert panel.state.train_sample.startswith("data:image/png")
     assert "tiny 1.0.0.1" in panel.state.train_result_text
     rows = panel.state.train_result_rows
-    assert {row["cells"][0] for row in rows} == {"all, mean", "scan 2"}
-    assert all("→" in row["cells"][2] for row in rows)
+    assert {row["name"] for row in rows} == {"all, mean", "scan 2"}
+    assert all("→" in row["cells"][0] for row in rows)
 
     panel.outcome.show_case(next(row["case"] for row in rows if row["case"]))
     wait_until(lambda: bool(panel.state.train_compared), 60)

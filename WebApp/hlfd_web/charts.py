@@ -55,8 +55,8 @@ def line_chart(
     ]
     said = escape(f"{title}. {_in_words(drawn)}", quote=True)
     return (
-        f'<svg viewBox="0 0 {_WIDTH:g} {height:g}" width="100%" style="max-height: 100%" role="img" aria-label="{said}" font-size="10" '
-        f'fill="currentColor" font-family="inherit">{"".join(parts)}</svg>'
+        f'<svg viewBox="0 0 {_WIDTH:g} {height:g}" width="100%" style="max-height: 100%" role="img" '
+        f'aria-label="{said}" font-size="10" fill="currentColor" font-family="inherit">{"".join(parts)}</svg>'
     )
 
 

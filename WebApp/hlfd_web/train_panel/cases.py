@@ -73,12 +73,10 @@ class CasesSection(Section):
     def build(self) -> None:
         """Write the widgets."""
         html.Div("{{ train_cases_text }}", classes="text-body-2 mb-2", role="status", data_testid="train-cases-text")
-        with v3.VCard(
+        with html.Div(
             v_for="one in train_cases",
             key="one.id",
-            variant="outlined",
-            classes="mb-2 pa-2",
-            title="",
+            classes="mb-2 pa-2 border rounded",
             data_testid=("'train-case-' + one.id",),
         ):
             with html.Div(classes="d-flex", style="gap: 8px"):

@@ -13,6 +13,7 @@ from HLFDTrainLib.curve_nodes import CurveNodes
 
 _TITLES = {"loss": "Training loss", "dice": "Dice on validation cases"}
 _MOST_POINTS = 300
+_FEW = 3  # points that make no line yet
 
 
 def curve_chart(curves: CurveNodes, kind: str) -> str:
@@ -21,7 +22,9 @@ def curve_chart(curves: CurveNodes, kind: str) -> str:
     for index, name in enumerate(curves.names(kind)):
         points = _thinned(curves.values(kind, name))
         color = COLORS[index % len(COLORS)]
-        lines.append(Line(_label(name), tuple((float(x), y) for x, y in points), color, marked=kind == "dice"))
+        lines.append(
+            Line(_label(name), tuple((float(x), y) for x, y in points), color, kind == "dice" or len(points) < _FEW)
+        )
     y_range = (0.0, 1.0) if kind == "dice" else None
     return line_chart(_TITLES[kind], lines, y_range=y_range, x_title="step")
 

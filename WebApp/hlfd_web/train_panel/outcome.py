@@ -15,6 +15,8 @@ from hlfd.runs import Run, State
 from hlfd_web.downloads import download_folder, offer
 from hlfd_web.train_panel.results import HEADERS, result_rows, result_sentences
 from hlfd_web.train_panel.section import FIELD, Section
+from hlfd_web.views_slices import TITLE
+from HLFDTrainLib.compare_view import VIEWS
 from HLFDTrainLib.result_logic import ResultLogic
 from HLFDTrainLib.steps import Steps, Task, in_thread
 
@@ -156,7 +158,10 @@ class OutcomeSection(Section):
                     data_testid=("'train-result-' + row.id",),
                 ),
             ):
-                html.Td("{{ cell }}", v_for="(cell, index) in row.cells", key="index", classes="text-no-wrap")
+                with html.Td():
+                    html.Div("{{ row.structure }}")
+                    html.Div("{{ row.name }}", classes="hlfd-muted")
+                html.Td("{{ cell }}", v_for="(cell, index) in row.cells", key="index", classes="number")
 
     def _buttons(self) -> None:
         blocked = "!train_result_done || train_result_busy"
@@ -223,6 +228,9 @@ class OutcomeSection(Section):
                 self.logic.export(run, target, out)
 
     def _on_shown(self, case: str) -> None:
+        for side, tag in VIEWS.items():
+            node = self.context.scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
+            node.SetAttribute(TITLE, side.capitalize())
         self.set(compared=case)
         self.context.views.redraw()
 

@@ -8,7 +8,7 @@ from typing import Any
 from hlfd.words import duration, nested, number
 from HLFDTrainLib.result_table import MEAN, NUMBERS, table_rows
 
-HEADERS = ("Case", "Structure", "Dice", "Surface Dice at 1 mm", "Volume error in ml")
+HEADERS = ("Structure", "Dice", "Surface Dice 1 mm", "Volume error, ml")
 
 
 def result_rows(result: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -19,10 +19,11 @@ def result_rows(result: Mapping[str, Any], names: Mapping[str, str]) -> list[dic
     rows = []
     for index, row in enumerate(table_rows(result) if result else ()):
         mean = row["Case"] == MEAN
-        cells = ["all, mean" if mean else names.get(row["Case"], row["Case"]), row["Structure"]]
-        cells += [_change(row, title, 1 if title.endswith("[ml]") else 2) for title in NUMBERS.values()]
-        known = not mean and row["Case"] in result.get("predictions", {})
-        rows.append({"id": index, "case": row["Case"] if known else "", "cells": cells, "worse": _worse(row)})
+        name = "all, mean" if mean else names.get(row["Case"], row["Case"])
+        cells = [_change(row, title, 1 if title.endswith("[ml]") else 2) for title in NUMBERS.values()]
+        known = row["Case"] if not mean and row["Case"] in result.get("predictions", {}) else ""
+        rows.append({"id": index, "case": known, "name": name, "structure": row["Structure"], "cells": cells})
+        rows[-1]["worse"] = _worse(row)
     return rows
 
 

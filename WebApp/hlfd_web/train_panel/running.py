@@ -13,7 +13,8 @@ from hlfd.runs import State, command
 from hlfd_web.train_panel.curves import curve_chart, picture_url
 from hlfd_web.train_panel.section import Section
 from hlfd_web.train_panel.words import STAGES, STATES, TURNS, joined, left_text, validation_text
-from HLFDTrainLib.live_view import PLOTS
+from hlfd_web.views_slices import TITLE
+from HLFDTrainLib.live_view import PLOTS, SAMPLE
 
 _MOST_LINES = 200
 _DRAW_S = 0.5
@@ -289,6 +290,10 @@ class RunSection(Section):
         if shown != live.entered:
             with self.context.notices.shown():
                 (live.enter if shown else live.leave)()
+                node = self.context.scene.GetSingletonNode(SAMPLE, "vtkMRMLSliceNode")
+                if node is not None:
+                    node.SetAttribute(TITLE, "Example")
+                self.context.views.redraw()
 
     def _say(self) -> None:
         state = self.training.state
