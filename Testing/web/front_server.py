@@ -16,6 +16,7 @@ from hlfd_web.front.options import Options
 from hlfd_web.front.server import Front
 
 CHILD = Path(__file__).with_name("front_child.py")
+PLAIN_CHILD = Path(__file__).with_name("plain_child.py")
 
 
 class RunningFront:

@@ -16,7 +16,7 @@ from hlfd.errors import BusyError, UsageError
 from hlfd.jobs.process import is_running
 from hlfd_web.front.server import Front
 from hlfd_web.front.sessions import LEFT_SECONDS
-from Testing.web.front_server import CHILD, RunningFront
+from Testing.web.front_server import CHILD, PLAIN_CHILD, RunningFront
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def start(tmp_path):
     made = []
 
     def run(**options) -> RunningFront:
-        made.append(RunningFront(options.pop("data_root", tmp_path / "root"), **options))
+        made.append(RunningFront(options.pop("data_root", tmp_path / "root"), **{"child": PLAIN_CHILD, **options}))
         return made[-1]
 
     yield run
@@ -64,7 +64,7 @@ def test_the_spare_process_makes_a_page_open_at_once(start):
 
 
 def test_others_of_this_computer_cannot_use_the_port_of_a_session(start):
-    running = start()
+    running = start(child=CHILD)
     child = running.visitor().open().session.child
 
     async def ask(**headers):
@@ -168,7 +168,7 @@ def test_an_unknown_cookie_tells_that_the_server_was_started_again(start):
 
 
 def test_a_stopped_server_leaves_no_process_and_no_private_folder(tmp_path):
-    running = RunningFront(tmp_path / "root")
+    running = RunningFront(tmp_path / "root", PLAIN_CHILD)
     pids = [running.visitor().open().session.child.pid for _ in range(2)]
     running.close()
     assert not any(is_running(pid) for pid in pids)
@@ -207,7 +207,7 @@ asyncio.run(serve())
 
 def test_a_server_that_is_killed_takes_its_sessions_along_and_finds_its_data_again(tmp_path):
     def run(port: int) -> subprocess.Popen:
-        command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "root"), str(port), str(CHILD)]
+        command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "root"), str(port), str(PLAIN_CHILD)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
