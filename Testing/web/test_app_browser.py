@@ -37,6 +37,16 @@ SCROLL = """async (seconds) => {
     return frames / seconds;
 }"""
 
+FINGER = """() => {
+    const target = document.querySelector('[data-view=Red] [tabindex="0"]');
+    const box = target.getBoundingClientRect();
+    const at = { clientX: box.x + 100, pointerType: 'touch', pointerId: 7, bubbles: true, cancelable: true };
+    const y = box.y + 200;
+    target.dispatchEvent(new PointerEvent('pointerdown', { ...at, clientY: y }));
+    target.dispatchEvent(new PointerEvent('pointermove', { ...at, clientY: y - 40 }));
+    target.dispatchEvent(new PointerEvent('pointerup', { ...at, clientY: y - 40 }));
+}"""
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
@@ -106,6 +116,12 @@ def test_keys_change_the_window_and_the_layout(page):
     page.get_by_test_id("view-Green").wait_for(state="detached")
     page.keyboard.press("m")
     page.get_by_test_id("view-Green").wait_for()
+
+
+def test_a_finger_scrolls_through_the_slices(page):
+    before = text_of(page)
+    page.evaluate(FINGER)
+    changes(page, before)
 
 
 def test_moving_with_shift_moves_the_other_views(page):

@@ -70,11 +70,13 @@ def test_the_folders_and_images_of_the_data_root_are_listed(open_panel, context,
     assert [entry["name"] for entry in context.state.open_entries] == ["block.nii.gz"]
 
 
-@pytest.mark.parametrize("name", ["../secret.nii.gz", "/etc/passwd", "uploads/missing.nii.gz", "", "uploads\\x"])
-def test_what_lies_outside_or_nowhere_is_refused_in_words(open_panel, context, wait_until, name):
-    open_panel.open_path(name)
-    wait_until(lambda: bool(context.state.notices))
-    assert context.state.notices[0]["kind"] == "error"
+def test_what_lies_outside_or_nowhere_is_refused_in_words(open_panel, context, wait_until):
+    for name in ("../secret.nii.gz", "/etc/passwd", "uploads/missing.nii.gz", "", "uploads\\x"):
+        open_panel.open_path(name)
+        wait_until(lambda: bool(context.state.notices))
+        (notice,) = context.state.notices
+        assert notice["kind"] == "error", name
+        context.notices.close(notice["id"])
     assert context.volume_node is None
 
 

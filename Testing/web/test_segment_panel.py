@@ -52,12 +52,14 @@ def test_the_bundled_model_is_chosen_and_says_what_it_is_not_for(segment, contex
     assert "not for clinical use" in context.state.seg_notice
 
 
-@pytest.mark.parametrize("model", ["/etc", "../../x", "", "kidney", None])
-def test_a_page_can_name_installed_models_only(segment, context, ct_node, model):
-    flush(context, seg_model=model)
-    segment.run()
-    assert context.state.seg_running is False
-    assert context.state.notices[0]["kind"] == "error"
+def test_a_page_can_name_installed_models_only(segment, context, ct_node):
+    for model in ("/etc", "../../x", "", "kidney", None):
+        flush(context, seg_model=model)
+        segment.run()
+        assert context.state.seg_running is False
+        (notice,) = context.state.notices
+        assert notice["kind"] == "error"
+        context.notices.close(notice["id"])
 
 
 def test_a_job_of_another_session_is_waited_for_and_the_line_can_be_left(segment, context, ct_node, line):

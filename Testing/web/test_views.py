@@ -107,7 +107,7 @@ def test_a_slider_moves_its_view_and_a_view_its_slider(context, ct_node):
     assert context.state.view_Red_offset == pytest.approx(9.0)
 
 
-@pytest.mark.parametrize("nonsense", ["far", None, {"x": 1}])
+@pytest.mark.parametrize("nonsense", ["far", None, {"x": 1}, float("nan"), float("inf"), 1e9])
 def test_a_slider_position_that_is_no_number_changes_nothing(context, ct_node, nonsense):
     before = slice_views(context)[0].get_slice_value()
     set_state(context, view_Red_offset=nonsense)
@@ -157,6 +157,31 @@ def test_the_mouse_changes_the_window_only_in_its_mode(context):
     assert node.GetCurrentInteractionMode() == node.AdjustWindowLevel
     set_state(context, view_mouse="look")
     assert node.GetCurrentInteractionMode() == node.ViewTransform
+
+
+def drag(view, start, end):
+    """Press the left button, move and release, as the page sends it."""
+    interactor = view.interactor()
+    interactor.SetEventInformation(*start, 0, 0)
+    interactor.MouseMoveEvent()
+    interactor.LeftButtonPressEvent()
+    for part in range(1, 5):
+        place = (start[axis] + (end[axis] - start[axis]) * part // 4 for axis in range(2))
+        interactor.SetEventInformation(*place, 0, 0)
+        interactor.MouseMoveEvent()
+    interactor.LeftButtonReleaseEvent()
+
+
+def test_a_drag_changes_the_window_in_its_mode(context, ct_node):
+    axial = slice_views(context)[0]
+    axial.update_size(200, 200)
+    axial.interactor().InvokeEvent("WindowResizeEvent")
+    axial.render_window().Render()
+    drag(axial, (60, 60), (140, 100))
+    assert context.state.view_gray == "W 400 L 40"
+    set_state(context, view_mouse="window")
+    drag(axial, (60, 60), (140, 100))
+    assert context.state.view_gray != "W 400 L 40"
 
 
 def test_a_drag_in_the_mode_of_the_crosshair_moves_the_other_views(context, ct_node):

@@ -38,7 +38,7 @@ class Views:
         self._manager = slicer_app.view_manager
         self._html = register_factories(self._manager, server, slice_ui, three_d_ui)
         self._grid = LayoutManager(self._scene, self._manager, server)
-        # a template of its own: another layout leaves the rest of the page as it is, such as how far a panel is scrolled
+        # a template of its own: another layout leaves the rest of the page as it is, also how far it is scrolled
         with ViewLayout(server, template_name=_GRID) as page:
             self._grid.initialize_layout_grid(page)
         self._shown: tuple[int, str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class ViewTools:
     def zoom(self, tag: str, factor: float) -> None:
         """Show a view larger by a factor, at most five times at once."""
         view = self._views.view(tag)
-        if view is not None:
+        if view is not None and math.isfinite(factor):
             view.zoom(1.0 - 1.0 / min(max(float(factor), 0.2), 5.0))
             view.schedule_render()
 

@@ -109,8 +109,8 @@ class ModelsPanel(Panel):
         elif path is not None:
             path.unlink(missing_ok=True)
 
-    def _on_upload(self, model_upload: dict[str, Any] | None = None, **_state: Any) -> None:
-        upload = model_upload or {}
+    def _on_upload(self, model_upload: Any = None, **_state: Any) -> None:
+        upload = model_upload if isinstance(model_upload, dict) else {}
         if upload.get("state") == "failed" and upload.get("message") != "Cancelled.":
             self.context.notices.show(str(upload.get("message") or "The upload failed."), "error")
         if upload.get("state") in ("done", "failed"):

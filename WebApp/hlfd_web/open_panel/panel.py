@@ -138,9 +138,9 @@ class OpenPanel(Panel):
         self.loader.open_labels(path, self.context.volume_node)
         self.state.open_busy = path.name
 
-    def _on_upload(self, open_upload: dict[str, Any] | None = None, **_state: Any) -> None:
+    def _on_upload(self, open_upload: Any = None, **_state: Any) -> None:
         """Open what arrived, or say why it did not."""
-        upload = open_upload or {}
+        upload = open_upload if isinstance(open_upload, dict) else {}
         if upload.get("state") == "done":
             self.state.open_upload = {}
             self.go_into(self.state.open_folder)

@@ -85,10 +85,9 @@ def _menu(name: str, icon: str, label: str, items: str, value: str) -> None:
     with v3.VMenu():
         with (
             v3.Template(v_slot_activator="{ props }"),
-            v3.VBtn(icon=True, v_bind="props", aria_label=label, data_testid=f"{name}-button", size="40"),
+            v3.VBtn(icon=True, v_bind="props", aria_label=label, title=label, data_testid=f"{name}-button", size="40"),
         ):
             v3.VIcon(icon=icon)
-            v3.VTooltip(label, activator="parent", location="bottom")
         with v3.VList(density="compact", aria_label=label):
             v3.VListItem(
                 v_for=f"one in {items}",
