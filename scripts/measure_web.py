@@ -167,12 +167,19 @@ def one_user(server: Server, browser: Browser, ct: Path | None) -> dict[str, Any
     return found
 
 
+def command_of(process: psutil.Process) -> str:
+    """Return the command line of a process, empty when it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def settle(server: Server, sessions: int, seconds: float = 90.0) -> None:
     """Wait until only the server and ``sessions`` processes with their workers are left, and a moment more."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        names = [" ".join(process.cmdline()) for process in server.processes() if process.is_running()]
-        if sum("hlfd_web.session" in name for name in names) <= sessions:
+        if sum("hlfd_web.session" in command_of(process) for process in server.processes()) <= sessions:
             break
         time.sleep(0.5)
     time.sleep(10)
@@ -199,6 +206,7 @@ def several_users(server: Server, browser: Browser, ct: Path | None, count: int,
         most = max(most, server.memory_mb())
     for user in users:
         user.by("seg-progress").wait_for(state="hidden", timeout=300_000)
+        overlays += user.by("structure-table").count() > 0
     found |= {"segmented": overlays, "scroll_fps_median": statistics.median(rates), "memory_most_mb": most}
     found["trouble"] = [trouble for user in users for trouble in user.trouble()]
     for user in users:

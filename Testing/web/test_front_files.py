@@ -198,10 +198,38 @@ class TestUploads:
         assert upload(visitor, "ct.nii", nifti(), purpose="shell").status == 400
         assert upload(visitor, "ct.nii", nifti(), batch="../../x").status == 400
 
-    def test_of_many_slices_makes_one_folder(self, visitor, root):
-        paths = {upload(visitor, f"IM{n}", dicom(), batch="0123456789abcdef").json["path"] for n in range(3)}
-        assert paths == {"uploads/DICOM series"}
+    def test_of_many_slices_makes_one_folder_when_all_are_there(self, visitor, root):
+        batch = "0123456789abcdef"
+        for number in range(3):
+            assert upload(visitor, f"IM{number}", dicom(), batch=batch).status == 200
+        assert upload(visitor, "README.txt", b"x", batch=batch).status == 422
+        assert not (root.uploads / "DICOM series").exists()
+        assert visitor.post(f"/files/finish?batch={batch}").json["path"] == "uploads/DICOM series"
         assert len(list((root.uploads / "DICOM series").iterdir())) == 3
+        assert visitor.post(f"/files/finish?batch={batch}").status == 404
+
+    def test_of_many_slices_that_was_cancelled_leaves_nothing(self, visitor, root):
+        before = sorted(root.uploads.rglob("*"))
+        upload(visitor, "IM1", dicom(), batch="f" * 16)
+        assert visitor.post(f"/files/finish?batch={'f' * 16}&discard=1").status == 200
+        assert sorted(root.uploads.rglob("*")) == before
+
+    def test_of_many_slices_whose_page_went_away_leaves_nothing(self, running, root):
+        before = sorted(root.uploads.rglob("*"))
+        leaver = running.visitor().open()
+        upload(leaver, "IM1", dicom(), batch="e" * 16)
+        assert sorted(root.uploads.rglob("*")) != before
+
+        async def end():
+            running.front.sessions.end(leaver.session, "for a test")
+
+        running.call(end())
+        assert sorted(root.uploads.rglob("*")) == before
+
+    def test_of_one_visitor_cannot_be_finished_by_another(self, running, visitor, root):
+        upload(visitor, "IM1", dicom(), batch="d" * 16)
+        assert running.visitor().open().post(f"/files/finish?batch={'d' * 16}").status == 404
+        visitor.post(f"/files/finish?batch={'d' * 16}&discard=1")
 
     def test_needs_a_session(self, running):
         assert upload(running.visitor(), "ct.nii", nifti()).status == 410

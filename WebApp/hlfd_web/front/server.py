@@ -110,6 +110,7 @@ class Front:
         add("GET", "/session/state", self._state)
         add("POST", "/session/leave", self._leave)
         add("POST", "/files/upload", self._with_session(self._uploads.take))
+        add("POST", "/files/finish", self._with_session(self._uploads.finish))
         app.router.add_get("/files/{kind}/{name:.+}", self._with_session(self._download))
         add("GET", "/loading.tpl", loading)
         add("GET", "/", self._page)

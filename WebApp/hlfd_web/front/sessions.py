@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from hlfd.errors import BusyError, HlfdError
 from hlfd_web.front.child import Child
@@ -36,7 +37,7 @@ class Session:
     left: float | None = None
     used: float = field(default_factory=time.monotonic)
     closers: list[Callable[[], None]] = field(default_factory=list)
-    batches: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, Any] = field(default_factory=dict)
 
     @property
     def child(self) -> Child | None:
@@ -134,7 +135,7 @@ class Sessions:
         self._ended[session.key] = reason
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
-        for close in session.closers:
+        for close in tuple(session.closers):
             close()
         task = asyncio.create_task(self._end_child(session.starting))
         self._ending.add(task)

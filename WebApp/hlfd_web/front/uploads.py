@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
@@ -15,17 +14,16 @@ from aiohttp import web
 
 from hlfd.errors import DiskFullError, HlfdError, InputError
 from hlfd.files import output_error
-from hlfd_web.files import DataRoot, free_name
+from hlfd_web.files import DataRoot
 from hlfd_web.front.archives import KEEP_FREE, unpack_dicom
+from hlfd_web.front.batches import PART, Batch, put, put_folder
 from hlfd_web.front.kinds import check_image, safe_name, suffix_of
 from hlfd_web.front.sessions import Session
 
-PART = ".upload-"
 _BATCH = re.compile(r"[0-9a-f]{16}")
 _BLOCK = 1 << 20
 _STALL_SECONDS = 60.0
 _MAX_AT_ONCE = 4  # of one session
-_MAX_IN_BATCH = 5000
 
 
 class Uploads:
@@ -41,7 +39,7 @@ class Uploads:
         """Answer ``POST /files/upload?name=N&purpose=image|model&batch=ID`` with the file as body.
 
         Answers 200 with its final name and path, else 4xx or 507 with a message. Files of one batch (the slices of a
-        DICOM series) come into one folder, which is the path then.
+        DICOM series) come into one folder, which gets its name by ``finish``.
         """
         purpose, batch = request.query.get("purpose", "image"), request.query.get("batch", "")
         if session.uploads >= _MAX_AT_ONCE:
@@ -85,10 +83,11 @@ class Uploads:
             if not await self._receive(request, part, session):
                 return self._too_large()
             if purpose == "model":
-                path = await asyncio.to_thread(_put, part, folder, name)
+                path = await asyncio.to_thread(put, part, folder, name)
                 return web.json_response({"name": path.name, "path": path.name})
-            path = await asyncio.to_thread(self._finish, part, name, batch, session.batches)
-            return web.json_response({"name": path.name, "path": self._root.name_of(path)})
+            placed = await asyncio.to_thread(self._place, part, name, batch, session)
+            shown = self._root.name_of(placed) if placed else ""
+            return web.json_response({"name": placed.name if placed else name, "path": shown})
         finally:
             part.unlink(missing_ok=True)
 
@@ -113,31 +112,40 @@ class Uploads:
             raise InputError("The file is empty.", "Choose another one.")
         return True
 
-    def _finish(self, part: Path, name: str, batch: str, batches: dict[str, str]) -> Path:
-        """Check what came and give it its name; return the file, or the folder of a series."""
-        if name.lower().endswith(".zip"):
+    def _place(self, part: Path, name: str, batch: str, session: Session) -> Path | None:
+        """Check what came; return the file or folder that it becomes, None for one of a batch, which comes later."""
+        if name.lower().endswith(".zip") and not batch:
             return self._unpack(part, name)
         check_image(part, name)
         if not batch:
-            return _put(part, self._root.uploads, name)
-        if batch not in batches:
-            folder = free_name(self._root.uploads, "DICOM series" if suffix_of(name) in ("", ".dcm") else "images")
-            folder.mkdir()
-            batches[batch] = folder.name
-        folder = self._root.uploads / batches[batch]
-        if len(os.listdir(folder)) >= _MAX_IN_BATCH:
-            raise InputError(f"More than {_MAX_IN_BATCH} files were sent at once.", "Choose one series.")
-        _put(part, folder, name)
-        return folder
+            return put(part, self._root.uploads, name)
+        if batch not in session.batches:
+            session.batches[batch] = Batch(self._root.uploads / f"{PART}series-{secrets.token_hex(8)}", session)
+        session.batches[batch].add(part, name)
+        return None
+
+    async def finish(self, request: web.Request, session: Session) -> web.Response:
+        """Answer ``POST /files/finish?batch=ID``: give the folder of a batch its name; ``discard=1`` removes it."""
+        batch = session.batches.pop(request.query.get("batch", ""), None)
+        if batch is None:
+            return _refused(404, "None of the files is an image that can be opened.")
+        try:
+            if request.query.get("discard"):
+                await asyncio.to_thread(batch.discard)
+                return web.json_response({})
+            path = await asyncio.to_thread(batch.finish, self._root.uploads)
+        except OSError as error:
+            return _refused(507, str(output_error(self._root.uploads, error)))
+        finally:
+            batch.forget(session)
+        return web.json_response({"name": path.name, "path": self._root.name_of(path)})
 
     def _unpack(self, part: Path, name: str) -> Path:
         staged = part.with_name(f"{part.name}-series")
         staged.mkdir()
         try:
             unpack_dicom(part, staged, name)
-            folder = free_name(self._root.uploads, name[: -len(".zip")].replace(".", "_"))
-            staged.rename(folder)
-            return folder
+            return put_folder(staged, self._root.uploads, name[: -len(".zip")].replace(".", "_"))
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
@@ -160,15 +168,6 @@ async def _block(request: web.Request) -> bytes:
 def _sync(out: BinaryIO) -> None:
     out.flush()
     os.fsync(out.fileno())
-
-
-def _put(part: Path, folder: Path, name: str) -> Path:
-    """Give ``part`` a name in ``folder`` that is not taken, in one step that never replaces a file."""
-    while True:
-        path = free_name(folder, name)
-        with contextlib.suppress(FileExistsError):
-            os.link(part, path)
-            return path
 
 
 def _refused(status: int, message: str) -> web.Response:

@@ -106,13 +106,19 @@
     return { request, done };
   }
 
+  function newBatch() {
+    const bytes = crypto.getRandomValues(new Uint8Array(8));
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
   async function upload(name, purpose, files) {
     const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
-    const batch = files.length > 1 ? Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("") : "";
+    const batch = files.length > 1 ? newBatch() : "";
     const title = files.length > 1 ? `${files.length} files` : files[0].name;
     let before = 0;
     let told = 0;
     let answer = {};
+    let refused = null;
     const show = (loaded) => {
       const now = Date.now();
       if (now - told > 200) {
@@ -129,15 +135,37 @@
         const asked = new URLSearchParams({ name: file.name, purpose, batch });
         const { request, done } = send(file, `/files/upload?${asked}`, show);
         running.set(name, { request, cancelled: false });
-        answer = await done;
+        try {
+          answer = await done;
+        } catch (error) {
+          if (!batch || request.status !== 422) {
+            throw error;
+          }
+          refused = error; // a folder of slices holds other files too, which are left out
+        }
         before += file.size;
+      }
+      if (batch) {
+        answer = await finish(batch, "", refused);
       }
       tell(name, { state: "done", name: answer.name, path: answer.path });
     } catch (error) {
       tell(name, { state: "failed", name: title, message: error.message });
+      if (batch) {
+        finish(batch, "1").catch(() => {});
+      }
     } finally {
       running.delete(name);
     }
+  }
+
+  async function finish(batch, discard, refused) {
+    const response = await fetch(`/files/finish?${new URLSearchParams({ batch, discard })}`, { method: "POST" });
+    const answer = await response.json();
+    if (!response.ok) {
+      throw refused ?? new Error(answer.message);
+    }
+    return answer;
   }
 
   document.addEventListener("change", (event) => {
