@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import shutil
 import time
 
 import numpy as np
 import pytest
+
+from Testing.web.in_process import session, wait_for
 
 pytest.importorskip("trame_slicer", reason="trame-slicer is not installed: pip install 'hlfd[slicer]'")
 pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[train]'")
@@ -15,35 +17,56 @@ pytest.importorskip("torch", reason="torch is not installed: pip install 'hlfd[t
 PATIENCE_S = 400.0  # on a machine that others use too
 
 
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory):
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """One session for all tests here, with a tiny model, and trainings apart from everyone else's."""
+    from hlfd_web.train_panel import TrainPanel
     from Testing.tiny_training import write_tiny_model
 
-    root = tmp_path_factory.mktemp("tiny models")
-    write_tiny_model(root)
-    return root
+    folder = tmp_path_factory.mktemp("training")
+    with pytest.MonkeyPatch.context() as patch, session(folder) as context:
+        patch.setenv("HLFD_MODELS", str(context.data_root.models))
+        patch.setenv("HLFD_RUN_LOCK", str(folder / "training.lock"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        write_tiny_model(context.data_root.models)
+        panel = TrainPanel(context)
+        context.panels["train"] = panel
+        panel.enter()
+        yield panel
 
 
 @pytest.fixture
-def own_place(data_root, tmp_path, monkeypatch, tiny_models):
-    """A tiny model, and trainings apart from everyone else's."""
-    monkeypatch.setenv("HLFD_MODELS", str(data_root.models))
-    monkeypatch.setenv("HLFD_RUN_LOCK", str(tmp_path / "training.lock"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    shutil.copytree(tiny_models, data_root.models, dirs_exist_ok=True)
-
-
-@pytest.fixture
-def panel(context, own_place):
-    from hlfd_web.train_panel import TrainPanel
-
-    made = TrainPanel(context)
-    context.panels["train"] = made
-    made.enter()
-    yield made
-    run = made.training.run
+def panel(opened):
+    """The panel as it is opened, with an empty scene."""
+    context = opened.context
+    for kind in ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
+        while context.scene.GetNumberOfNodesByClass(kind):
+            context.scene.RemoveNode(context.scene.GetNthNodeByClass(0, kind))
+    context.volume_node = context.segmentation_node = None
+    context.changed()
+    opened.enter()
+    wait_for(context, lambda: idle(opened), 60)
+    context.state.notices = []
+    yield opened
+    run = opened.training.run
     if run is not None and run.state.active:
         run.kill()
+        wait_for(context, lambda: not run.state.active, 30)
+
+
+@pytest.fixture
+def context(panel):
+    return panel.context
+
+
+@pytest.fixture
+def data_root(panel):
+    return panel.context.data_root
+
+
+@pytest.fixture
+def wait_until(panel):
+    return lambda holds, seconds: wait_for(panel.context, holds, seconds)
 
 
 def set_state(panel, **values) -> None:
@@ -56,11 +79,16 @@ def idle(panel) -> bool:
     return not panel.cases.task
 
 
+_NUMBERS = itertools.count(1)
+
+
 @pytest.fixture
 def project(panel, wait_until):
-    set_state(panel, new_name="my cases", new_model="tiny/1.0.0")
+    """An empty project of its own."""
+    set_state(panel, new_name=f"cases {next(_NUMBERS)}", new_model="tiny/1.0.0")
+    before = panel.cases.project
     panel.project.create()
-    wait_until(lambda: idle(panel) and panel.cases.project is not None, 60)
+    wait_until(lambda: idle(panel) and panel.cases.project is not before, 60)
     return panel.cases.project
 
 
@@ -76,15 +104,24 @@ def show_case(panel, number: int) -> None:
     panel.adding.show()
 
 
-@pytest.fixture
-def three_cases(panel, project, wait_until):
-    """A project with a case of each role."""
-    for number, role in enumerate(("train", "validation", "test")):
+def add_cases(panel, roles) -> None:
+    for number, role in enumerate(roles):
         show_case(panel, number)
         set_state(panel, add_title=f"scan {number}", add_role=role)
         panel.adding.add()
-        wait_until(lambda: idle(panel), 120)
-    assert len(panel.cases.cases) == 3, panel.state.notices
+        wait_for(panel.context, lambda: idle(panel), 120)
+    assert len(panel.cases.cases) == len(roles), panel.state.notices
+
+
+@pytest.fixture
+def three_cases(panel, data_root, wait_until):
+    """The project "shared" with a case of each role, made once."""
+    made = (data_root.projects / "shared").is_dir()
+    set_state(panel, **({"project": "shared"} if made else {"new_name": "shared", "new_model": "tiny/1.0.0"}))
+    (panel.project.open if made else panel.project.create)()
+    wait_until(lambda: idle(panel) and panel.state.train_open_project == "shared", 60)
+    if not made:
+        add_cases(panel, ("train", "validation", "test"))
     return panel
 
 
@@ -97,9 +134,10 @@ def trained(panel, wait_until) -> None:
 
 
 def test_a_project_is_made_in_the_data_root_and_listed(panel, project, data_root):
-    assert (data_root.projects / "my cases" / "project.json").is_file()
-    assert panel.state.train_projects == ["my cases"]
-    assert panel.state.train_open_project == "my cases"
+    name = project.folder.name
+    assert (data_root.projects / name / "project.json").is_file()
+    assert name in panel.state.train_projects
+    assert panel.state.train_open_project == name
     assert "0 cases" in panel.state.train_project_text
 
 
@@ -133,8 +171,8 @@ def test_what_is_shown_becomes_a_case_by_the_table_of_labels(panel, project, wai
     assert not panel.state.train_add_ready  # it is a case already
 
 
-def test_roles_are_changed_and_cases_removed_after_asking(three_cases, wait_until):
-    panel = three_cases
+def test_roles_are_changed_and_cases_removed_after_asking(panel, project, wait_until):
+    add_cases(panel, ("train",))
     first = panel.state.train_cases[0]["id"]
     panel.list.set_role(first, "unused")
     wait_until(lambda: idle(panel) and panel.state.train_cases[0]["role"] == "unused", 30)
@@ -144,15 +182,13 @@ def test_roles_are_changed_and_cases_removed_after_asking(three_cases, wait_unti
     assert idle(panel)
     panel.list.remove(first)
     panel.answer(True)
-    wait_until(lambda: idle(panel) and len(panel.state.train_cases) == 2, 30)
+    wait_until(lambda: idle(panel) and not panel.state.train_cases, 30)
 
 
-def test_a_case_is_corrected_and_saved(three_cases, context, wait_until):
-    panel = three_cases
-    for kind in ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
-        while context.scene.GetNumberOfNodesByClass(kind):
-            context.scene.RemoveNode(context.scene.GetNthNodeByClass(0, kind))
-    context.volume_node = context.segmentation_node = None
+def test_a_case_is_corrected_and_saved(panel, project, context, wait_until):
+    add_cases(panel, ("train",))
+    context.scene.RemoveNode(context.segmentation_node)
+    context.segmentation_node = None
     panel.show()
     case = panel.state.train_cases[0]
     assert not case["in_scene"]
@@ -278,6 +314,7 @@ def shown_segmentations(context) -> list:
     return [node for node in nodes if node.GetName().startswith("case-")]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_without_its_session_and_is_found_again(three_cases, context, wait_until):
     from hlfd.runs import State
     from hlfd_web.train_panel import TrainPanel
@@ -286,11 +323,11 @@ def test_a_training_goes_on_without_its_session_and_is_found_again(three_cases, 
     want_steps(panel, 2000)
     panel.run.start()
     wait_until(lambda: panel.training.state is State.RUNNING, 60)
-    panel.close()
+    panel.training.detach()  # as when the session ends; its process goes on
     again = TrainPanel(context)
     again.enter()
     wait_until(lambda: idle(again) and again.training.state is not None, 60)
-    assert again.state.train_open_project == "my cases"
+    assert again.state.train_open_project == "shared"
     assert again.state.train_active
     again.run.pause_or_resume()
     wait_until(lambda: again.training.state is State.PAUSED, 120)
@@ -314,10 +351,11 @@ def test_a_second_training_is_refused_and_the_first_is_named(three_cases, wait_u
     panel.run.show()
     assert "only one runs at a time" in panel.state.train_elsewhere
     panel.run.start()
-    assert "A training is running already: run-0001" in panel.state.notices[-1]["text"]
+    assert f"A training is running already: {first.id}" in panel.state.notices[-1]["text"]
     first.kill()
 
 
+@pytest.mark.slow
 def test_an_estimate_tells_time_and_memory(three_cases, wait_until):
     panel = three_cases
     want_steps(panel, 6)

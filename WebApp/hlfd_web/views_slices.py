@@ -45,7 +45,8 @@ class SliceState:
         offset = values.get(self.names.offset)
         if not isinstance(offset, (int, float)) or offset == self._told:
             return
-        if abs(offset - self._view.get_slice_value()) > _STEP_MM:
+        low, high = self._view.get_slice_range()
+        if low <= offset <= high and abs(offset - self._view.get_slice_value()) > _STEP_MM:
             self._view.set_slice_value(float(offset))
 
     def _on_view(self, _view: SliceView) -> None:
@@ -64,7 +65,7 @@ class SliceState:
             {
                 self.names.offset: self._told,
                 self.names.range: [round(low, 3), round(high, 3), round(step, 3)],
-                self.names.text: f"{f'{title}, ' if title else ''}{orientation} {position_text(view)}",
+                self.names.text: "\n".join(filter(None, (f"{orientation} {position_text(view)}", title))),
                 self.names.letters: direction_letters(view),
             }
         )

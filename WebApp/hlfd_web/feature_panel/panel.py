@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hlfd.config import SegmentSettings
-from hlfd.errors import HlfdError, UsageError
+from hlfd.errors import HlfdError, InputError, UsageError
 from hlfd.events import Event, Progress, Stage, Warn
 from hlfd.viewer import PART_MM
 from hlfd.words import duration
@@ -16,6 +16,7 @@ from hlfd_web.feature_panel.numbers import agreement_chart, channel_rows, number
 from hlfd_web.feature_panel.ui import build_drawer, build_views
 from hlfd_web.panel import Panel
 from hlfd_web.teachers import teacher_items, teacher_source
+from hlfd_web.turns import Turn
 from HLFDSegmentLib.feature_colors import CHOICES
 from HLFDSegmentLib.feature_layout import ORIENTATIONS
 from HLFDSegmentLib.feature_logic import DEFAULT_OPACITY, FeatureLogic
@@ -67,6 +68,7 @@ class FeaturePanel(Panel):
         self._views = NetworkViews(context, self.logic.layout, self._fit)
         self._first = ""  # what is said of the layer that is there already
         self._open = False
+        self._turn: Turn | None = None
         self.set(**_FIELDS)
         self._fill_places(())
         for signal, slot in (
@@ -121,20 +123,40 @@ class FeaturePanel(Panel):
     def close(self) -> None:
         """Stop the work and take the maps out of the scene."""
         self.context.no_more(self.poll)
+        self._end_turn()
         self.logic.close()
 
     def start(self) -> None:
         """Look at the volume that is shown."""
-        if self.logic.running:
+        if self._turn is not None:
             return
         with self.context.notices.shown():
             if not self.state.feat_model:
                 raise UsageError("No model is chosen.", "Choose one, or import one in Models.")
-            request = self._request()
-            self.logic.engine.settings = SegmentSettings(model=self.state.feat_model, device=self.context.device)
+            if self.context.volume_node is None:
+                raise InputError("No CT is open.", "Open one in the tab Open.")
+            request, device = self._request(), str(self.state.seg_device or self.context.device)
+            settings = SegmentSettings(model=self.state.feat_model, device=device)
             self._first = ""
-            self.logic.start(self.context.volume_node, request)
             self.set(running=True, cancelling=False, percent=0, text="Starting...")
+            line = "cpu" if device == "auto" else device
+            self._turn = Turn(self.context, line, lambda: self._begin(settings, request), self._on_waiting)
+
+    def _begin(self, settings: SegmentSettings, request: dict[str, Any]) -> None:
+        """Start, now that it is this session's turn to use the device."""
+        try:
+            self.logic.engine.settings = settings
+            self.logic.start(self.context.volume_node, request)
+        except HlfdError as error:
+            self._on_failed(error)
+
+    def _on_waiting(self, ahead: int) -> None:
+        self.set(text=f"Waiting: {ahead} job{'s' if ahead > 1 else ''} of others before this one...")
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
 
     def _request(self) -> dict[str, Any]:
         """Return the fields of the request that are chosen: teacher, and which part of the volume is looked at."""
@@ -149,7 +171,10 @@ class FeaturePanel(Panel):
         return {**request, "part_mm": 0.0 if place == "whole" else PART_MM}
 
     def cancel(self) -> None:
-        """Ask the networks to stop."""
+        """Ask the networks to stop, or leave the line."""
+        if not self.logic.running:
+            self._on_cancelled("Cancelled by the user.")
+            return
         self.set(cancelling=True, text="Cancelling...")
         self.logic.cancel()
 
@@ -182,16 +207,19 @@ class FeaturePanel(Panel):
         self.set(text=self._first.strip(), percent=0)
 
     def _on_finished(self, maps: FeatureMaps) -> None:
+        self._end_turn()
         self._show_all(maps)
         done = f"Done in {duration(maps.answer['seconds'])} on {maps.answer['device']}."
         self.set(running=False, text="\n".join([f"{done} Shown: {words.place(maps)}.", *words.notes(maps)]))
         self.context.notices.speak(done)
 
     def _on_failed(self, error: HlfdError) -> None:
+        self._end_turn()
         self.set(running=False, text=f"{error.message} {words.what_stays(self.logic.maps)}".strip())
         self.context.notices.show(error)
 
     def _on_cancelled(self, reason: str) -> None:
+        self._end_turn()
         kept = words.what_stays(self.logic.maps)
         self.set(running=False, shown=self.logic.maps is not None, text=f"{reason} {kept}".strip())
 

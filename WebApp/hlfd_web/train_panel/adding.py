@@ -85,7 +85,7 @@ class AddSection(Section):
                  data_testid="train-add-source")  # fmt: skip
         self.rows.build("Segment", self.choose, "train-map")
         html.Div("{{ train_add_text }}", classes="text-body-2 mb-3", role="status", data_testid="train-add-text")
-        v3.VTextField(v_model=("train_add_title",), label="Name of the case", maxlength=120,
+        v3.VTextField(v_model=("train_add_title",), label="Name of the case", raw_attrs=['maxlength="120"'],
                       data_testid="train-add-title", **FIELD)  # fmt: skip
         v3.VSelect(v_model=("train_add_role",), items=("train_add_roles",), label="Role", data_testid="train-add-role",
                    **FIELD)  # fmt: skip

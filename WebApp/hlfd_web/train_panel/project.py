@@ -82,11 +82,11 @@ class ProjectSection(Section):
             v3.VBtn("Open", click=self.open, height=40, disabled=("!train_project || !!train_task",),
                     data_testid="train-open")  # fmt: skip
         with html.Form(v_on_submit_prevent=self.create):
-            v3.VTextField(v_model=("train_new_name",), label="Name of a new project", maxlength=80,
+            v3.VTextField(v_model=("train_new_name",), label="Name of a new project", raw_attrs=['maxlength="80"'],
                           data_testid="train-new-name", **FIELD)  # fmt: skip
             v3.VSelect(v_model=("train_new_model",), items=("train_new_models",), label="Model to start from",
                        data_testid="train-new-model", **FIELD)  # fmt: skip
-            v3.VBtn("Create project", type="submit", block=True, disabled=("!train_new_name || !!train_task",),
+            v3.VBtn("Create project", raw_attrs=['type="submit"'], block=True, disabled=("!train_new_name || !!train_task",),
                     data_testid="train-create")  # fmt: skip
 
     def _folders(self) -> list[Path]:
