@@ -23,6 +23,7 @@ FORBIDDEN = {
     "HLFDSegment/HLFDSegmentUI": "trame trame_slicer HLFDTrainLib HLFDTrainUI hlfd_web torch",
     "HLFDTrain/HLFDTrainUI": "trame trame_slicer hlfd_web torch",
     "HLFDTrain/HLFDTrainLib": "qt ctk trame trame_slicer HLFDTrainUI HLFDSegmentUI hlfd_web torch",
+    "WebApp/hlfd_web/front": "slicer vtk vtkmodules trame trame_slicer wslink HLFDSegmentLib HLFDTrainLib numpy",
     "WebApp/hlfd_web": "qt ctk HLFDSegmentUI HLFDTrainUI torch",
 }
 TORCH_FREE = (
