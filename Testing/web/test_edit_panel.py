@@ -231,3 +231,16 @@ def test_hiding_the_ct_ends_the_editing(panel, context):
     context.show_volume(None)
     assert not panel.state.edit_ready
     assert context.state.notices == []
+
+
+def test_a_correction_is_saved_below_the_results(panel, context, segmentation, data_root, wait_until):
+    from hlfd.io import read_label_map
+
+    choose(panel, LABEL)
+    set_state(context, tool="paint", brush=12.0)
+    drag(context, "Red", (0.5, 0.5))
+    panel.save()
+    wait_until(lambda: not panel.saving.busy, 30)
+    (path,) = data_root.results.glob("block_corrected_*/segmentation.seg.nrrd")
+    assert int((read_label_map(path).array > 0).sum()) == sum(voxels(segmentation).values())
+    assert context.state.notices[-1]["text"].startswith("Saved as results/block_corrected_")

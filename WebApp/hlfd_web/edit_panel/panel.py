@@ -10,6 +10,7 @@ from hlfd.models.registry import find
 from hlfd.words import number
 from hlfd_web.edit_panel.editor import TOOLS, Editor, has_surfaces
 from hlfd_web.edit_panel.layers import segment_volumes_ml
+from hlfd_web.edit_panel.saving import Saving
 from hlfd_web.edit_panel.start import empty_segmentation
 from hlfd_web.edit_panel.surfaces import SurfaceMaker
 from hlfd_web.edit_panel.ui import build_drawer
@@ -35,6 +36,7 @@ _FIELDS: dict[str, Any] = {
     "can_redo": False,
     "changed_text": "",
     "surfaces_busy": False,
+    "saving": False,
 }
 
 
@@ -49,6 +51,7 @@ class EditPanel(Panel):
         super().__init__(context)
         self.editor = Editor(context.slicer_app.segmentation_editor)
         self.surfaces = SurfaceMaker(lambda: context.jobs)
+        self.saving = Saving(context)
         self._open = False
         self._want_surfaces = False
         self._changed_at: float | None = None  # what the segments hold is looked at when the mouse rests
@@ -88,11 +91,15 @@ class EditPanel(Panel):
         """Let go of the segmentation."""
         self.context.no_more(self.poll)
         self.surfaces.cancel()
+        self.saving.close()
         self.editor.detach()
 
     def poll(self) -> None:
         """Look at what was changed when the mouse rests, and take in surfaces."""
         self.surfaces.poll()
+        self.saving.poll()
+        if self.state.edit_saving != self.saving.busy:
+            self.set(saving=self.saving.busy)
         if self.state.edit_surfaces_busy != self.surfaces.busy:
             self.set(surfaces_busy=self.surfaces.busy)
         if self._changed_at is not None and time.monotonic() - self._changed_at > _SETTLED_S:
@@ -148,6 +155,11 @@ class EditPanel(Panel):
                 raise InputError("No CT is shown.", "Open one first.")
             package = find(str(self.state.seg_model or "kidney"), verify=False)
             self.context.show_segmentation(empty_segmentation(self.scene, volume, package.labels))
+
+    def save(self) -> None:
+        """Write the segments as they are now below the results of the data folder."""
+        with self.context.notices.shown():
+            self.saving.start(self.editor.node, self.context.volume_node)
 
     def to_training(self) -> None:
         """Offer the correction as the next case of a training."""

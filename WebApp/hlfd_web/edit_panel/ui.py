@@ -133,9 +133,19 @@ def _outcome(panel: EditPanel) -> None:
         role="status",
     )
     v3.VBtn(
-        "Add as training case...",
+        "Save the correction",
         block=True,
         classes="mt-3",
+        prepend_icon="mdi-content-save-outline",
+        disabled=("edit_saving",),
+        click=panel.save,
+        title="Write the segments as they are now into the results of the data folder",
+        data_testid="edit-save",
+    )
+    v3.VBtn(
+        "Add as training case...",
+        block=True,
+        classes="mt-2",
         prepend_icon="mdi-school-outline",
         click=panel.to_training,
         data_testid="edit-train",

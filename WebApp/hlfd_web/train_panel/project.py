@@ -86,8 +86,13 @@ class ProjectSection(Section):
                           data_testid="train-new-name", **FIELD)  # fmt: skip
             v3.VSelect(v_model=("train_new_model",), items=("train_new_models",), label="Model to start from",
                        data_testid="train-new-model", **FIELD)  # fmt: skip
-            v3.VBtn("Create project", raw_attrs=['type="submit"'], block=True, disabled=("!train_new_name || !!train_task",),
-                    data_testid="train-create")  # fmt: skip
+            v3.VBtn(
+                "Create project",
+                raw_attrs=['type="submit"'],
+                block=True,
+                disabled=("!train_new_name || !!train_task",),
+                data_testid="train-create",
+            )
 
     def _folders(self) -> list[Path]:
         return sorted(path.parent for path in self.context.data_root.projects.glob(f"*/{_PROJECT_FILE}"))
