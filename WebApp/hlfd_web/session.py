@@ -58,6 +58,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
     application = Application(root, options.folder, options.device)
     server, ended, loop = application.server, asyncio.Event(), asyncio.get_running_loop()
+    loop.set_exception_handler(_on_lost)
 
     def on_bind(wslink_server: Any) -> None:
         protect(wslink_server.app)
@@ -84,6 +85,12 @@ async def _serve(options: argparse.Namespace) -> None:
     loop.remove_reader(0)
     application.context.close()
     serving.cancel()
+
+
+def _on_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Pass over what a page that was closed meanwhile did not take any more; log everything else."""
+    if not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
 
 
 if __name__ == "__main__":

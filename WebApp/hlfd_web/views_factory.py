@@ -1,7 +1,7 @@
 """How a view of the scene is made and streamed to the page: slice and 3-D views, and views that are plain HTML.
 
 Tuned for software rendering: no multisampling, pictures of moderate quality while something moves and of full quality
-when it is still, and at most ``MAX_PIXELS`` per view, however fine the screen is.
+when it is still, and not more pixels per view than below, however fine the screen is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hlfd_web.views_layout import ViewKind
 from HLFDSegmentLib.signals import Signal
 
 Builder = Callable[[Any, str, AbstractView], None]
-MAX_PIXELS = 900_000
+SLICE_PIXELS, THREE_D_PIXELS = 900_000, 400_000
 _FPS, _IDLE_FPS = 30.0, 15.0
 _MOVING_QUALITY, _STILL_QUALITY = 60, 92
 _EVENTS_S = 0.016
@@ -72,6 +72,7 @@ class _Tuned(RemoteViewFactory):
     """What both kinds of pictures have in common."""
 
     kind: ViewKind
+    pixels: int
 
     def __init__(self, server: Any, **options: Any) -> None:
         super().__init__(server, **options)
@@ -85,7 +86,7 @@ class _Tuned(RemoteViewFactory):
     def _create_view(self, view: ViewLayoutDefinition, scene: Any, app_logic: Any) -> Any:
         made = super()._create_view(view, scene, app_logic)
         made.slicer_view.render_window().SetMultiSamples(0)
-        made.view_adapter.max_pixel_count = MAX_PIXELS
+        made.view_adapter.max_pixel_count = self.pixels
         made.view_adapter.update_quality(_MOVING_QUALITY, _STILL_QUALITY)
         return made
 
@@ -103,11 +104,11 @@ class _Tuned(RemoteViewFactory):
 
 
 class _SliceFactory(_Tuned, RemoteSliceViewFactory):
-    kind = ViewKind.SLICE_VIEW
+    kind, pixels = ViewKind.SLICE_VIEW, SLICE_PIXELS
 
 
 class _ThreeDFactory(_Tuned, RemoteThreeDViewFactory):
-    kind = ViewKind.THREE_D_VIEW
+    kind, pixels = ViewKind.THREE_D_VIEW, THREE_D_PIXELS
 
 
 class HtmlViewFactory(IViewFactory):

@@ -25,6 +25,7 @@ WINDOWS: dict[str, tuple[str, float, float]] = {
 MODES = {"look": "Scroll, move, zoom", "cross": "Move the cross-hair", "window": "Window and level"}
 VOLUME_PRESET = "CT-AAA"
 _ZOOM = 0.2
+_VOLUME_FPS = 8
 
 
 class ViewTools:
@@ -146,6 +147,11 @@ class ViewTools:
             return
         first = view_volume and not rendering.has_vr_display_node(node)
         if view_volume:
+            view_node = self._views.three_d_view().get_view_node()
+            view_node.SetVolumeRenderingQuality(
+                view_node.Adaptive
+            )  # without a GPU a fine picture takes most of a second
+            view_node.SetExpectedFPS(_VOLUME_FPS)
             rendering.create_display_node(node, VOLUME_PRESET)
         display = rendering.get_vr_display_node(node)
         if display is not None:
