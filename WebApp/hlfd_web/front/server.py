@@ -74,9 +74,10 @@ class Front:
             await web.TCPSite(self._runner, self.options.host, self.options.port).start()
         except OSError as error:
             await self.stop()
+            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
             raise UsageError(
-                f"Cannot listen on {self.options.host}, port {self.options.port}: {error.strerror or error}.",
-                "Stop the other program that does, or choose another port with --port (0 takes a free one).",
+                f"Cannot listen on {self.options.host}, port {self.options.port}: {reason}.",
+                "Choose another --port (0 takes a free one) or --host, or stop the program that listens there.",
             ) from error
         self.sessions.open()
 
