@@ -161,7 +161,7 @@ class OutcomeSection(Section):
                 with html.Td():
                     html.Div("{{ row.structure }}")
                     html.Div("{{ row.name }}", classes="hlfd-muted")
-                html.Td("{{ cell }}", v_for="(cell, index) in row.cells", key="index", classes="number")
+                html.Td("{{ cell }}", v_for="(cell, index) in row.cells", key="index", style="text-align: right")
 
     def _buttons(self) -> None:
         blocked = "!train_result_done || train_result_busy"

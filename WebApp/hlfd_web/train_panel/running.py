@@ -202,7 +202,13 @@ class RunSection(Section):
                    hide_details=True, color="primary", disabled=("!train_state && !train_live",),
                    data_testid="train-live")  # fmt: skip
         for name in ("train_dice_chart", "train_loss_chart"):
-            html.Div(v_if=name, v_html=(name,), classes="mb-2", data_testid=name.replace("_", "-"))
+            html.Div(
+                v_if=name,
+                v_html=(name,),
+                classes="mb-2",
+                style="max-width: 420px",
+                data_testid=name.replace("_", "-"),
+            )
         with html.Div(v_if="train_sample", classes="mb-2"):
             html.Img(src=("train_sample",), width="100%", style="max-width: 300px; image-rendering: pixelated",
                      alt="Example slice: colors are what the network says, the outline is the label",
