@@ -20,14 +20,18 @@ PLAIN_CHILD = Path(__file__).with_name("plain_child.py")
 
 
 class RunningFront:
-    """A started server. ``call`` runs a coroutine in its loop, ``visitor`` makes a browser without a screen."""
+    """A started server. ``call`` runs a coroutine in its loop, ``visitor`` makes a browser without a screen.
 
-    def __init__(self, data_root: Path, child: Path = CHILD, **options: Any) -> None:
+    ``child`` None takes the real session process.
+    """
+
+    def __init__(self, data_root: Path, child: Path | None = CHILD, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         chosen = Options(**{"port": 0, "data_root": data_root, "device": "cpu", **options})
-        self.front = self.call(self._start(chosen, (sys.executable, "-u", str(child))))
+        command = (sys.executable, "-u", str(child)) if child else ()
+        self.front = self.call(self._start(chosen, command))
 
     async def _start(self, options: Options, command: tuple[str, ...]) -> Front:
         front = Front(options, command)
@@ -117,7 +121,7 @@ class Visitor:
     def open(self) -> Visitor:
         """Open the page and wait for its session."""
         self.get("/")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 90
         while (state := self.get("/session/state").json["state"]) != "ready":
             assert state == "starting", state
             assert time.monotonic() < end

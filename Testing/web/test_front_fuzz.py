@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientError
 
 from hlfd.jobs.process import is_running
-from Testing.web.front_server import RunningFront, raw
+from Testing.web.front_server import CHILD, RunningFront, raw
 from Testing.web.wslink_client import HELLO, Page, chunk, rpc
 
 REQUESTS, MESSAGES = 600, 400
@@ -110,8 +110,8 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def running(place):
-    made = RunningFront(place / "root", max_upload_mb=1)
+def running(place, child):
+    made = RunningFront(place / "root", child, max_upload_mb=1)
     yield made
     made.close()
 
@@ -140,9 +140,9 @@ async def talk(running, visitor, random_: random.Random, count: int) -> None:
                     break
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_the_server_and_its_sessions_survive_a_thousand_of_them(running, place, seed):
-    random_ = random.Random(seed)
+@pytest.mark.parametrize("child", [CHILD, pytest.param(None, marks=pytest.mark.slow)], ids=["light", "real"])
+def test_the_server_and_its_sessions_survive_a_thousand_of_them(running, place):
+    random_ = random.Random(1)
     visitor, other = running.visitor().open(), running.visitor().open()
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
     before, handles = outside(place), len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
@@ -167,6 +167,6 @@ def test_the_server_and_its_sessions_survive_a_thousand_of_them(running, place, 
             await page.hello()
             return await page.call("trame.state.get")
 
-    assert "count" in running.call(works())["result"]["state"]
+    assert "trame__title" in running.call(works())["result"]["state"]
     if handles:
         assert len(os.listdir("/proc/self/fd")) < handles + 60
