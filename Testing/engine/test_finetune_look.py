@@ -41,7 +41,7 @@ def test_levels_of_organ_and_lesions_are_measured_inside_of_them():
     look = measure_look(drawn_case(), MEMBERS, 1.5)
     assert (look.dark, look.bright) == pytest.approx((KIDNEY, KIDNEY), abs=1)
     assert look.lesions["kidney tumor"] == pytest.approx((TUMOR,), abs=1)
-    assert look.lesions["kidney cyst"] == pytest.approx((CYST,), abs=1)
+    assert set(look.lesions) == {"kidney tumor"}  # a cyst is water everywhere
 
 
 @pytest.mark.parametrize(("noise", "grain_mm"), [(12.0, 0.9), (35.0, 1.8)])
@@ -66,7 +66,7 @@ def test_drawn_scans_have_the_look():
     for scan in scans:
         assert scan.patient.hu[Tissue.KIDNEY_LEFT_CORTEX] == pytest.approx(look.bright, rel=0.07)
         assert scan.patient.hu[Tissue.TUMOR_PAPILLARY] == pytest.approx(look.lesions["kidney tumor"][0], rel=0.09)
-        assert scan.patient.hu[Tissue.CYST] == pytest.approx(look.lesions["kidney cyst"][0], rel=0.09)
+        assert -5 < scan.patient.hu[Tissue.CYST] < 25
         assert scan.noise == pytest.approx(look.noise, rel=0.21)
     livers = {float(scan.patient.hu[Tissue.LIVER]) for scan in scans}
     assert len(livers) > 1  # what is not labelled stays drawn

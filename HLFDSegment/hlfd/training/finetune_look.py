@@ -19,9 +19,8 @@ from hlfd.training.cases import CachedCase
 
 _CORTEX = (Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_RIGHT_CORTEX)
 _MEDULLA = (Tissue.KIDNEY_LEFT_MEDULLA, Tissue.KIDNEY_RIGHT_MEDULLA)
-_LESIONS = {
+_LESIONS = {  # cysts take up no iodine: they are water on every scanner, and small ones cannot be measured
     "kidney tumor": (Tissue.TUMOR_CLEAR_CELL, Tissue.TUMOR_PAPILLARY, Tissue.TUMOR_CHROMOPHOBE),
-    "kidney cyst": (Tissue.CYST,),
     "liver tumor": (Tissue.LIVER_METASTASIS, Tissue.LIVER_HCC),
 }
 _ORGANS = {"left kidney": (_MEDULLA, _CORTEX), "right kidney": (_MEDULLA, _CORTEX), "liver": ((), (Tissue.LIVER,))}
@@ -30,6 +29,8 @@ _LEAST_VOXELS = 120
 _DRAWS, _NEAREST = 400, 8
 _DARK_SHARE = 0.35
 """Of a kidney is medulla, on average."""
+_DEEP = 3
+"""Voxels from the surface of a lesion, where thick slices and a soft kernel no longer mix it with its surroundings."""
 _LAG = 3  # voxels after which the noise of a scan hardly correlates
 
 
@@ -65,14 +66,13 @@ def measure_look(case: CachedCase, members: Sequence[str], spacing_mm: float) ->
     lesions: dict[str, tuple[float, ...]] = {}
     inside = organ
     for name in _LESIONS:
-        mask = _inside(np.isin(label, [value for value, own in enumerate(names) if own == name]))
-        inside = inside | mask
-        parts, count = ndimage.label(mask)
+        mask = np.isin(label, [value for value, own in enumerate(names) if own == name])
+        inside = inside | _inside(mask)
+        parts, count = ndimage.label(_inside(mask, _DEEP))
         smooth = _mean_within(hu, mask)
         lesions_hu = [smooth[parts == n] for n in range(1, count + 1)]
         # most of a tumor that is not dead lies in the upper half of its values; the dead part is simulated apart
-        share = 50 if name == "kidney cyst" else 70
-        found = tuple(float(np.percentile(values, share)) for values in lesions_hu if values.size >= _LEAST_VOXELS)
+        found = tuple(float(np.percentile(values, 70)) for values in lesions_hu if values.size >= _LEAST_VOXELS)
         if found:
             lesions[name] = found
     noise, grain = _noise(hu, inside, spacing_mm)
@@ -103,8 +103,7 @@ class LocalLook:
                 found = [(own, value) for own in self._looks for value in own.lesions.get(name, ())]
                 if found:
                     own, value = found[int(rng.integers(len(found)))]
-                    # an enhancing lesion follows its organ from patient to patient, a cyst stays what it is
-                    follows = look.bright / own.bright if name != "kidney cyst" and own.bright > 1 else 1.0
+                    follows = look.bright / own.bright if own.bright > 1 else 1.0  # iodine reaches both
                     hu[tissue] = value * float(np.clip(follows, 0.6, 1.6)) * rng.uniform(0.92, 1.08)
         return Scan(
             replace(patient, hu=hu),
@@ -119,9 +118,9 @@ class LocalLook:
         )
 
 
-def _inside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _inside(mask: NDArray[np.bool_], voxels: int = 1) -> NDArray[np.bool_]:
     """Return a mask without the voxels at its surface, whose values are mixtures."""
-    return np.asarray(ndimage.binary_erosion(mask))
+    return np.asarray(ndimage.binary_erosion(mask, iterations=voxels))
 
 
 def _mean_within(hu: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
