@@ -163,6 +163,27 @@ def test_a_result_can_be_downloaded_and_was_saved(page, running):
     assert list(running.front.root.results.glob("*/segmentation.seg.nrrd"))
 
 
+def test_a_drag_paints_the_chosen_structure_and_undo_takes_it_back(page):
+    page.get_by_test_id("tab-edit").click()
+    tumor = page.get_by_test_id("edit-segment-kidney_tumor")
+    tumor.click()
+    before = tumor.inner_text()
+    page.get_by_test_id("edit-tool-paint").click()
+    box = page.locator("[data-view=Red]").bounding_box()
+    x, y = box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(8):
+        page.mouse.move(x + 5 * step, y)
+    page.mouse.up()
+    page.get_by_test_id("edit-changed").wait_for()
+    assert tumor.inner_text() != before
+    page.get_by_test_id("edit-undo").click()
+    page.get_by_test_id("edit-changed").wait_for(state="detached")
+    assert tumor.inner_text() == before
+    page.get_by_test_id("edit-tool-look").click()
+
+
 def test_the_card_of_the_model_names_its_license(page):
     page.get_by_test_id("tab-models").click()
     page.get_by_test_id("model-row").first.click()
@@ -188,7 +209,7 @@ def test_a_file_that_is_no_ct_is_refused_in_words(page, tmp_path):
     notice.wait_for(state="detached")
 
 
-@pytest.mark.parametrize("panel", ["open", "segment", "models"])
+@pytest.mark.parametrize("panel", ["open", "segment", "edit", "features", "train", "models"])
 def test_every_control_has_a_name_for_screen_readers(page, panel):
     page.get_by_test_id(f"tab-{panel}").click()
     page.get_by_test_id(f"panel-{panel}").wait_for()
@@ -196,7 +217,7 @@ def test_every_control_has_a_name_for_screen_readers(page, panel):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (820, 1180)])
-@pytest.mark.parametrize("panel", ["open", "segment", "models"])
+@pytest.mark.parametrize("panel", ["open", "segment", "edit", "features", "train", "models"])
 def test_nothing_is_wider_than_the_page(page, panel, width, height):
     page.set_viewport_size({"width": width, "height": height})
     page.get_by_test_id(f"tab-{panel}").click()

@@ -49,9 +49,9 @@ def panel(opened):
     context.state.notices = []
     yield opened
     run = opened.training.run
-    if run is not None and run.state.active:
-        run.kill()
-        wait_for(context, lambda: not run.state.active, 30)
+    if run is not None and run.state.active:  # a test failed in the middle
+        run.cancel()
+        wait_for(context, lambda: not run.state.active, 60)
 
 
 @pytest.fixture
@@ -352,7 +352,10 @@ def test_a_second_training_is_refused_and_the_first_is_named(three_cases, wait_u
     assert "only one runs at a time" in panel.state.train_elsewhere
     panel.run.start()
     assert f"A training is running already: {first.id}" in panel.state.notices[-1]["text"]
-    first.kill()
+    panel.training.attach(first)
+    panel.run.cancel()
+    panel.answer(True)
+    wait_until(lambda: not first.state.active, 120)
 
 
 @pytest.mark.slow
