@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from trame.app import get_server
 from trame_server.utils.asynchronous import create_task
 from trame_slicer.core import SlicerApp
 
+from hlfd.jobs import Jobs
 from hlfd_web.notices import Notices
 from hlfd_web.panel import Panel, panel_types
 from hlfd_web.results_store import ResultsStore
@@ -24,11 +24,9 @@ from HLFDSegmentLib.signals import Signal
 from HLFDSegmentLib.worker_engine import WorkerEngine
 
 if TYPE_CHECKING:
-    from hlfd.jobs import Jobs
     from hlfd_web.files import DataRoot
 
 TICK_S = 0.05
-_LOG = logging.getLogger(__name__)
 
 
 class Context:
@@ -63,12 +61,12 @@ class Context:
     @cached_property
     def engine(self) -> WorkerEngine:
         """The engine in its warm worker process; made, but not started, with the first use."""
-        return WorkerEngine()
+        return WorkerEngine(jobs=self.jobs)
 
     @cached_property
     def jobs(self) -> Jobs:
-        """The client of the worker; it is polled by the session."""
-        return self.engine.jobs
+        """The client of the worker, whose files go with the session's folder; it is polled by the session."""
+        return Jobs(folder=self.folder, packages=["HLFDSegmentLib"])
 
     @cached_property
     def segment(self) -> SegmentLogic:
@@ -132,15 +130,15 @@ class Context:
                 panel.close()
         if "segment" in self.__dict__:
             self.segment.close()
-        elif "engine" in self.__dict__:
-            self.engine.close()
+        if "jobs" in self.__dict__:
+            self.jobs.close()
 
     def _own_polls(self) -> list[Callable[[], Any]]:
         polls: list[Callable[[], Any]] = []
         if "segment" in self.__dict__:
             polls.append(self.segment.poll)
-        if "engine" in self.__dict__:
-            polls.append(self.engine.jobs.poll)
+        if "jobs" in self.__dict__:
+            polls.append(self.jobs.poll)
         return polls
 
 
