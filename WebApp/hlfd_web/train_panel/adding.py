@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from trame.widgets import html
@@ -14,13 +14,16 @@ from hlfd_web.train_panel.section import FIELD, Section, items
 from hlfd_web.train_panel.words import mapping_text
 from HLFDTrainLib.choices import ROLES
 
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
+
 _EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified")
 
 
 class AddSection(Section):
     """Proposes a label for each segment. The table follows the segments: they come, go and are renamed meanwhile."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self.rows = LabelRows(self.state, "train_map")
         self._observed: tuple[Any, list[int]] | None = None

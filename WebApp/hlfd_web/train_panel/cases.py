@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from trame.widgets import html
@@ -19,6 +19,9 @@ from hlfd_web.train_panel.section import Section, items
 from hlfd_web.train_panel.words import case_hint, cases_text, volumes_text
 from HLFDTrainLib.choices import ROLES
 
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
+
 _PICTURE = 128
 _PAGE = 8
 
@@ -26,7 +29,7 @@ _PAGE = 8
 class CasesSection(Section):
     """Shows the cases of the project, a page at a time, and changes them one after the other."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self._waiting: deque[Callable[[], None]] = deque()
         self.set(cases=[], cases_text=cases_text(None), cases_page=1, cases_pages=1, roles=items(ROLES))

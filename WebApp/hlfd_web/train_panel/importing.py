@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -11,6 +11,9 @@ from hlfd_web.train_panel.folders import folder_names, folder_of
 from hlfd_web.train_panel.labels import LabelRows
 from hlfd_web.train_panel.section import FIELD, Section
 
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
+
 _FIRST = "The folder is checked first; nothing is copied before you have seen the report."
 _MOST_LINES = 200
 
@@ -18,7 +21,7 @@ _MOST_LINES = 200
 class ImportSection(Section):
     """Checks and imports a folder of the data root; only a folder that was checked can be imported."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self.rows = LabelRows(self.state, "train_values")
         self._checked, self._usable = "", 0

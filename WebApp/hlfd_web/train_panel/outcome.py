@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -19,6 +19,9 @@ from hlfd_web.views_slices import TITLE
 from HLFDTrainLib.compare_view import VIEWS
 from HLFDTrainLib.result_logic import ResultLogic
 from HLFDTrainLib.steps import Steps, Task, in_thread
+
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
 
 _CLOSE_S = 2.0
 _FIELDS: dict[str, Any] = {
@@ -37,7 +40,7 @@ _FIELDS: dict[str, Any] = {
 class OutcomeSection(Section):
     """Shows the trainings of the project and the outcome of the chosen one."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self._runs: list[Run] = []
         self._result: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -14,13 +15,16 @@ from hlfd_web.train_panel.section import FIELD, Section
 from hlfd_web.train_panel.words import project_text
 from HLFDSegmentLib.model_catalogue import model_choices
 
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
+
 _PROJECT_FILE = "project.json"
 
 
 class ProjectSection(Section):
     """Projects are the folders of ``projects`` in the data root, so all who use the server see the same ones."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self.set(projects=[], project="", project_text=project_text(None), open_project="")
         self.set(new_name="", new_model="", new_models=[])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -15,6 +15,9 @@ from hlfd_web.train_panel.section import Section
 from hlfd_web.train_panel.words import STAGES, STATES, TURNS, joined, left_text, validation_text
 from hlfd_web.views_slices import TITLE
 from HLFDTrainLib.live_view import PLOTS, SAMPLE
+
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
 
 _MOST_LINES = 200
 _DRAW_S = 0.5
@@ -41,7 +44,7 @@ _FIELDS: dict[str, Any] = {
 class RunSection(Section):
     """Drives ``TrainLogic``."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self._stage = self._left = ""
         self._warned: set[str] = set()

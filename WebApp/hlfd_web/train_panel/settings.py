@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -14,13 +14,16 @@ from hlfd_web.train_panel.words import estimate_text
 from HLFDSegmentLib.model_catalogue import find_choice, model_choices
 from HLFDTrainLib.choices import AFTER_CLOSE, DURATIONS, METHODS, TEACHERS
 
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
+
 _DEFAULTS = RunSettings()
 
 
 class SettingsSection(Section):
     """Makes ``RunSettings`` of what is chosen."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self._notices: dict[str, str] = {}
         self.set(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -13,13 +13,16 @@ from hlfd_web.teachers import teacher_source
 from hlfd_web.train_panel.folders import folder_of
 from hlfd_web.train_panel.section import FIELD, Section
 
+if TYPE_CHECKING:
+    from hlfd_web.train_panel.panel import TrainPanel
+
 _HEADERS = ("CT", "Unsure", "Disagreement", "Note")
 
 
 class SuggestSection(Section):
     """Orders the CTs of a folder; a click on one shows it."""
 
-    def __init__(self, panel) -> None:
+    def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self._paths: list[Path] = []
         self.set(suggest_folder="", suggest_text="", suggest_rows=[], suggest_teacher="")
