@@ -15,8 +15,8 @@ from hlfd.networks import SegmentationNetwork
 
 SHARES = (0.5, 0.25)
 """Half, as the paper advises where the old data are not at hand: replayed patients are simpler than those the student
-learned from and do not show all that is lost (with the whole change old test cases lost 0.03 of tumor Dice, with half of
-it 0.01, while two thirds of the gain stayed)."""
+learned from and do not show all that is lost (with the whole change old test cases lost 0.03 of tumor Dice, with half
+of it 0.01, while two thirds of the gain stayed)."""
 ALLOWED_LOSS = 0.005
 """Of the mean Dice on replayed patients."""
 
