@@ -12,6 +12,7 @@ from hlfd_web.views_layout import ViewKind, read_layout
 from hlfd_web.views_slices import TITLE
 from HLFDSegmentLib.feature_layout import FeatureLayout, layout_xml
 from HLFDSegmentLib.feature_maps import TITLES
+from HLFDSegmentLib.model_catalogue import DEMONSTRATION
 
 if TYPE_CHECKING:
     from hlfd_web.app import Context
@@ -43,6 +44,7 @@ class NetworkViews:
         for role, node in zip(roles, nodes):
             node.SetAttribute(TITLE, TITLES[role])
         self._show_outlines()
+        self._context.state.view_notice = DEMONSTRATION
         if watch:
             self._nodes, self._until = tuple(nodes), time.monotonic() + _WATCH_S
             self._sizes = self._now()
@@ -53,6 +55,8 @@ class NetworkViews:
         if self._filled is not None:
             self._filled.SetVisibility2DFill(True)
             self._filled = None
+        if self._context.segmentation_node is None:
+            self._context.state.view_notice = ""
 
     def stop(self) -> None:
         """Fit no more: the user moved the views."""

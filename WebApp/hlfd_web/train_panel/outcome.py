@@ -16,6 +16,7 @@ from hlfd_web.downloads import download_folder, offer
 from hlfd_web.train_panel.results import HEADERS, result_rows, result_sentences
 from hlfd_web.train_panel.section import FIELD, Section
 from hlfd_web.views_slices import TITLE
+from HLFDSegmentLib.model_catalogue import DEMONSTRATION
 from HLFDTrainLib.compare_view import VIEWS
 from HLFDTrainLib.result_logic import ResultLogic
 from HLFDTrainLib.steps import Steps, Task, in_thread
@@ -99,7 +100,9 @@ class OutcomeSection(Section):
     def leave_overlay(self) -> None:
         """Take the outlines out of the views."""
         self.logic.leave()
-        self.set(compared="")
+        if self.get("compared"):
+            self.set(compared="")
+            self.context.changed()  # what the views say of what they show
         self.context.views.redraw()
 
     def use(self) -> None:
@@ -235,6 +238,7 @@ class OutcomeSection(Section):
             node = self.context.scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
             node.SetAttribute(TITLE, side.capitalize())
         self.set(compared=case)
+        self.state.view_notice = DEMONSTRATION
         self.context.views.redraw()
 
     def _on_registered(self, package: Any) -> None:
