@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hlfd.errors import CancelledError, InputError
 
 
@@ -58,3 +60,15 @@ def test_a_notice_that_repeats_is_shown_once_and_can_be_closed(context):
 def test_cancelling_is_no_error(context):
     context.notices.show(CancelledError("Cancelled by the user."))
     assert context.state.notices == []
+
+
+def test_news_go_by_themselves_and_errors_stay(context, monkeypatch):
+    context.notices.show("Added: a case.", "success")
+    context.notices.show("The disk is full.", "error")
+    context.notices.expire()
+    assert len(context.state.notices) == 2
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+    context.notices.expire()
+    assert [notice["text"] for notice in context.state.notices] == ["The disk is full."]
+    context.notices.close(context.state.notices[0]["id"])

@@ -134,7 +134,7 @@ class Context:
             self.jobs.close()
 
     def _own_polls(self) -> list[Callable[[], Any]]:
-        polls: list[Callable[[], Any]] = []
+        polls: list[Callable[[], Any]] = [self.notices.expire]
         if "segment" in self.__dict__:
             polls.append(self.segment.poll)
         if "jobs" in self.__dict__:

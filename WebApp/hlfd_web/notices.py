@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from hlfd.errors import HlfdError
 
 KINDS = ("error", "warning", "success", "info")
 _MAX_SHOWN = 4
+_NEWS_S = 8.0
+"""Seconds after which news that need no answer go; errors and warnings stay until they are closed."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -24,6 +27,7 @@ class Notices:
         self._state = state
         self._private = private
         self._numbers = itertools.count(1)
+        self._until: dict[int, float] = {}
         self._shown: list[dict[str, Any]] = []  # the page can write into its state
         state.notices = []
         state.notice_spoken = ""
@@ -49,6 +53,8 @@ class Notices:
         kind = kind or ("error" if isinstance(what, BaseException) else "info")
         notice = {"id": next(self._numbers), "text": text, "remedy": remedy, "kind": kind}
         kept = [old for old in self._shown if old["text"] != text]
+        if kind in ("success", "info"):
+            self._until[notice["id"]] = time.monotonic() + _NEWS_S
         self._put([*kept, notice][-_MAX_SHOWN:])
         self.speak(" ".join(filter(None, (text, remedy))))
 
@@ -59,6 +65,14 @@ class Notices:
     def close(self, number: int) -> None:
         """Take a notice away."""
         self._put([notice for notice in self._shown if notice["id"] != number])
+
+    def expire(self) -> None:
+        """Take away the news whose time is over."""
+        now = time.monotonic()
+        over = {number for number, until in self._until.items() if until < now}
+        if over:
+            self._until = {number: until for number, until in self._until.items() if number not in over}
+            self._put([notice for notice in self._shown if notice["id"] not in over])
 
     def _put(self, notices: list[dict[str, Any]]) -> None:
         self._shown = notices

@@ -12,6 +12,7 @@ from typing import Any
 import slicer
 from trame_slicer.segmentation import SegmentationEffectErase, SegmentationEffectPaint
 from trame_slicer.segmentation.segmentation_paint_pipeline import SegmentationPaintPipeline2D
+from trame_slicer.views import SliceView
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkRenderingCore import vtkActor2D, vtkPolyDataMapper2D
@@ -91,8 +92,14 @@ class BrushPipeline(SegmentationPaintPipeline2D):
             for shape in (self._stroke, self._outline):
                 renderer.RemoveViewProp(shape.actor)
 
+    def SetActive(self, active: bool) -> None:  # noqa: N802  of the base
+        """Take part in painting; slice nodes of a layout that was left have no view to paint in."""
+        super().SetActive(active and isinstance(self._view, SliceView))
+
     def LoseFocus(self, event_data: Any) -> None:  # noqa: N802  called by VTK
         """Draw no brush where the mouse is not."""
+        if self.widget is None:
+            return
         super().LoseFocus(event_data)
         self._outline.clear()
         self._stroke.clear()
