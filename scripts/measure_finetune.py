@@ -166,7 +166,6 @@ def tune(method: str, model: str, data: Path, out: Path, sizes: Sizes, options: 
         method=method,
         guide_weight=options.guide,
         replay_share=options.replay,
-        look_share=options.look,
         replay_patients=options.replay_patients,
         patch=options.patch,
         device="cpu",
@@ -260,7 +259,6 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=FinetuneSettings.lr)
     parser.add_argument("--guide", type=float, default=FinetuneSettings.guide_weight)
     parser.add_argument("--replay", type=float, default=FinetuneSettings.replay_share)
-    parser.add_argument("--look", type=float, default=FinetuneSettings.look_share)
     parser.add_argument("--replay-patients", type=int, default=FinetuneSettings.replay_patients)
     parser.add_argument("--patch", type=int, default=FinetuneSettings.patch)
     parser.add_argument("--threads", type=int, default=2)

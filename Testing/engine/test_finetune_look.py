@@ -9,12 +9,10 @@ pytest.importorskip("torch")
 
 from scipy import ndimage
 
-from hlfd.errors import ConfigError
 from hlfd.phantom import Tissue
 from hlfd.training.cases import CachedCase
 from hlfd.training.finetune_data import MixedSource
 from hlfd.training.finetune_look import LocalLook, measure_look
-from hlfd.training.finetune_settings import FinetuneSettings
 from Testing.engine.test_finetune_guide import Constant
 
 MEMBERS = ("", "left kidney", "kidney tumor", "kidney cyst")
@@ -78,8 +76,3 @@ def test_shares_of_three_sources_are_kept():
     kinds = [int(sample["image"].max()) for sample in samples]
     assert [kinds.count(kind) / 600 for kind in range(3)] == pytest.approx([0.3, 0.3, 0.4], abs=0.05)
     assert {bool(sample["guided"]) for sample, kind in zip(samples, kinds) if kind != 1} == {False}
-
-
-def test_a_share_must_be_left_for_the_local_cases():
-    with pytest.raises(ConfigError, match="no share for the local cases"):
-        FinetuneSettings(replay_share=0.5, look_share=0.5)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=2, metavar="N", help="patches per step (default: 2)")
     parser.add_argument("--method", default="kd", help="how the teacher guides: kd (default), hlfd+kd, ..., none")
     parser.add_argument("--guide", type=float, default=1.0, metavar="WEIGHT", help="weight of the teacher; 0: none")
-    parser.add_argument("--replay", type=float, default=0.3, metavar="SHARE", help="share of simulated patches")
+    parser.add_argument("--replay", type=float, default=0.7, metavar="SHARE", help="share of simulated patches")
     parser.add_argument("--held-out", nargs="+", default=[], metavar="CASE", help="cases to score, not to learn from")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of held-out cases and of the training")
     parser.add_argument("--install", action="store_true", help="also add the new version to the installed models")

@@ -39,8 +39,8 @@ class RunSettings:
     """Highest learning rate."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    replay_share: float = 0.3
-    """Share of simulated patches, which keep what the student knew."""
+    replay_share: float = 0.7
+    """Share of simulated patches: half keep what the student knew, half have the look of the local cases."""
     patch: int = 64
     """Side of the training patches in voxels; a smaller one is taken where the memory is too small."""
     batch_size: int = 2

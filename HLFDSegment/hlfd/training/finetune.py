@@ -213,22 +213,23 @@ class Finetuning:
             flip_share=0.5 if sided else 0.0,
         )
         own = CaseSource([cached[name] for name in self.roles.train], patches, self.class_of, settings.seed)
-        look, learned = None, [cached[name] for name in self.roles.train]
-        if settings.replay_share > 0 or settings.look_share > 0:
+        half, look = settings.replay_share / 2, None
+        if half > 0:
             self.on_event(Stage("replay"))
             self.replay = replay_source(
                 *(self.package, replay_folder, settings.replay_patients, size, settings.seed),
                 on_event=self.on_event,
                 cancel=self.cancel,
             )
-        if self.replay is not None and settings.look_share > 0:
+        if self.replay is not None:
+            learned = [cached[name] for name in self.roles.train]
             look = look_source(self.replay, learned, entry, self.class_of, settings.seed)
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
         return MixedSource(
-            *(own, self.replay, settings.replay_share, settings.seed),
+            *(own, self.replay, half, settings.seed),
             guide_replayed=self.guide_is_student,
             look=look,
-            look_share=settings.look_share,
+            look_share=half,
         )
 
     def network(self) -> SegmentationNetwork:
@@ -321,7 +322,7 @@ class Finetuning:
 
     def _keep_what_was_known(self, network: SegmentationNetwork) -> float:
         """Move the weights back as far as replayed patients need it; return the share of the change that stays."""
-        if self.replay is None or self.settings.replay_share == 0:
+        if self.replay is None:
             return 1.0
         self.on_event(Stage("blend"))
         samples = [self.replay.sample(_UNSEEN + n) for n in range(_KNOWN_PATCHES)]
@@ -340,7 +341,6 @@ class Finetuning:
             "steps": result.step,
             "best_step": result.best_step,
             "replay_share": self.settings.replay_share,
-            "look_share": self.settings.look_share,
             "share_of_change_kept": self.kept,
         }
 

@@ -32,11 +32,10 @@ class FinetuneSettings:
     learns from labels alone."""
     guide_weight: float = 1.0
     """Weight of the teacher's guidance; 0 learns from labels alone."""
-    replay_share: float = 0.3
-    """Share of simulated patches as the student learned from; 0 turns replay off."""
-    look_share: float = 0.0
-    """Share of simulated patches in the look of the local cases: their contrast and noise, other patients."""
-    replay_patients: int = 6
+    replay_share: float = 0.7
+    """Share of simulated patches: one half looks as the student learned, against forgetting, the other as the local
+    cases do, for variety. 0 simulates nothing."""
+    replay_patients: int = 8
     """Simulated patients that these patches come from."""
     patience: int = 4
     """Validations without improvement after which the training stops; there are ten in all."""
@@ -50,11 +49,8 @@ class FinetuneSettings:
             look_up(name, METHOD_NAMES, "method")
         if self.minutes < 0 or self.steps < 0:
             raise ConfigError("minutes and steps must not be negative.")
-        for name in ("replay_share", "look_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; 0 or more and below 1 was expected.")
-        if self.replay_share + self.look_share >= 1:
-            raise ConfigError("replay_share and look_share leave no share for the local cases.", "Make one smaller.")
+        if not 0 <= self.replay_share < 1:
+            raise ConfigError(f"replay_share is {self.replay_share}; 0 or more and below 1 was expected.")
         if self.guide_weight < 0 or min(self.batch_size, self.patch, self.replay_patients) < 1:
             raise ConfigError(
                 "guide_weight must not be negative; batch_size, patch and replay_patients must be at least 1."
