@@ -59,7 +59,7 @@ ENHANCING = [
     *(Tissue.BLADDER_WALL, Tissue.PELVIC_ORGAN, Tissue.LYMPH_NODE, Tissue.BONE_MARROW),
 ]
 IODINE = 2.7
-"""How much more iodine enhances at 40 keV than at the 70 keV that a scan at 120 kVp is like; a rounded textbook value."""
+"""How much more iodine enhances at 40 keV than at 70 keV, which a scan at 120 kVp is like; a rounded textbook value."""
 GAIN_BAR, LOSS_BAR = 0.05, 0.01
 
 

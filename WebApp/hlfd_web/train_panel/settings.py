@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hlfd_web.train_panel.panel import TrainPanel
 
 _DEFAULTS = RunSettings()
+_REPLAY = "Share of simulated patches: half against forgetting, half in the look of your scanner."
 
 
 class SettingsSection(Section):
@@ -120,7 +121,7 @@ class SettingsSection(Section):
                           data_testid=f"train-{name}", **FIELD)  # fmt: skip
         v3.VSlider(v_model=("train_replay",), min=0, max=0.9, step=0.05, label="Replay", thumb_label=True,
                    density="compact", hide_details=True, data_testid="train-replay")  # fmt: skip
-        html.Div("Share of simulated patches: half against forgetting, half in the look of your scanner.", classes="text-caption")
+        html.Div(_REPLAY, classes="text-caption")
 
     def _on_model(self, **_state: Any) -> None:
         self.set(start_notice=self._notices.get(str(self.get("start_model")), ""))
