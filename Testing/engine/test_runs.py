@@ -304,8 +304,7 @@ class TestCommands:
     def test_a_distillation_on_several_gpus(self):
         settings = DistilSettings("kits23", "/data", stages=("teacher",))
         assert command(settings, processes=4) == (
-            "torchrun --standalone --nproc-per-node=4 -m hlfd train kits23 --data /data "
-            "--stages teacher --fold 0"
+            "torchrun --standalone --nproc-per-node=4 -m hlfd train kits23 --data /data --stages teacher --fold 0"
         )
 
 

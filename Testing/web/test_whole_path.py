@@ -32,7 +32,7 @@ class User:
     def __init__(self, page) -> None:
         self.page = page
         self.complaints: list[str] = []
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.folder = os.environ.get("HLFD_PICTURES", "")
 
@@ -71,8 +71,7 @@ class User:
     def keep(self, name: str, theme: str = "") -> None:
         """Take a picture once nothing changes any more."""
         if self.folder:
-            for notice in self.by("notice-success").get_by_role("button").all():
-                notice.click()
+            self.page.wait_for_function("!document.querySelector('[data-testid=notice-success]')")
             self.page.mouse.move(2, 2)
             self.page.wait_for_timeout(2500)
             self.page.screenshot(path=Path(self.folder) / f"browser-{name}{theme}.png")
