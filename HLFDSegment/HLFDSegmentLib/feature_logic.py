@@ -201,7 +201,7 @@ class FeatureLogic:
         if again:
             return
         for role in maps.roles:
-            self._nodes.add_legend(role, self.layout.slice_node(role).GetID())
+            self._nodes.add_legend(role, self.layout.slice_node(role).GetID(), len(maps.roles))
         self.layout.look_at(maps.focus, maps.reach * 1.1)
 
     def _still_there(self, maps: FeatureMaps) -> bool:

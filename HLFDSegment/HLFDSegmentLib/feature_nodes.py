@@ -58,15 +58,15 @@ class FeatureNodes:
         if legend is not None:
             legend.SetTitleText(SCALES[shown.kind])
 
-    def add_legend(self, role: str, view_id: str) -> None:
-        """Show the colours of the network's scalar map beside its own view."""
+    def add_legend(self, role: str, view_id: str, views: int = 1) -> None:
+        """Show the colours of the network's scalar map beside its own view, one of ``views`` in a row."""
         node = self._node(role, False)
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
         if legend is None:
             return
         legend.SetSaveWithScene(False)
         legend.SetViewNodeIDs([view_id])
-        legend.SetSize(0.09, 0.5)
+        legend.SetSize(0.09 if views > 1 else 0.04, 0.5)  # of the view; the text grows with it
         legend.SetPosition(0.98, 0.5)
         legend.SetLabelFormat("%.1f")
         legend.SetNumberOfLabels(5)
