@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from hlfd.errors import UsageError
+from hlfd.errors import ConfigError, UsageError
 from hlfd.models.resources import find_recipe, shipped_recipes
 from hlfd.runs import DistilSettings, State, command
 from HLFDSegmentUI.dialogs import errors_shown
@@ -77,7 +77,7 @@ class ScratchSection:
         project, recipe = self._panel.cases.project, self._ui.recipePath.currentPath.strip()
         try:
             recipe = str(find_recipe(recipe).absolute()) if recipe else ""
-        except UsageError:  # not typed to its end
+        except ConfigError:  # not typed to its end
             recipe = ""
         done: set[str] = set()
         for run in self._training.runs(project.folder) if project is not None and recipe else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hlfd.errors import UsageError
+from hlfd.errors import ConfigError
 
 
 def resource_folder() -> Path:
@@ -34,10 +34,10 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
-    """Return the file of a recipe: a path, or the name of one that ships; raise ``UsageError`` where there is none."""
+    """Return the file of a recipe: a path, or the name of one that ships; raise ``ConfigError`` where there is none."""
     path, shipped = Path(name_or_path).expanduser(), shipped_recipes()
     if path.exists():
         return path
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    raise UsageError(f'There is no recipe "{name_or_path}".', f"Give a file, or one that ships: {', '.join(shipped)}.")
+    raise ConfigError(f'There is no recipe "{name_or_path}".', f"Give a file, or one that ships: {', '.join(shipped)}.")

@@ -117,8 +117,8 @@ class SettingsSection(Section):
             ("batch", "Patches per step", 1),
             ("seed", "Seed", 0),
         ):
-            v3.VTextField(v_model_number=(f"train_{name}",), type="number", min=low, step=1, label=title,
-                          data_testid=f"train-{name}", **FIELD)  # fmt: skip
+            v3.VTextField(v_model_number=(f"train_{name}",), type="number", label=title,
+                          raw_attrs=[f'min="{low}"', 'step="1"'], data_testid=f"train-{name}", **FIELD)  # fmt: skip
         v3.VSlider(v_model=("train_replay",), min=0, max=0.9, step=0.05, label="Replay", thumb_label=True,
                    density="compact", hide_details=True, data_testid="train-replay")  # fmt: skip
         html.Div(_REPLAY, classes="text-caption")
