@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 
 import pytest
+import slicer
 from trame_slicer.views.render_scheduler import NoScheduleRendering
 
 from hlfd_web.views_layout import LAYOUTS, ViewKind, read_layout
@@ -17,10 +18,21 @@ from Testing.web.conftest import make_context
 def shared_context(tmp_path_factory):
     from hlfd_web.files import DataRoot
 
+    forget_managers()
     folder = tmp_path_factory.mktemp("views")
     made = make_context(DataRoot(folder / "root"), folder / "private")
     yield made
     made.close()
+
+
+def forget_managers():
+    """Forget what other tests of this process, such as those of pictures, let slice views show."""
+    factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+    names = [
+        factory.GetRegisteredDisplayableManagerName(n) for n in range(factory.GetRegisteredDisplayableManagerCount())
+    ]
+    for name in names:
+        factory.UnRegisterDisplayableManager(name)
 
 
 @pytest.fixture
