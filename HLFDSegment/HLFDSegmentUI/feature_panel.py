@@ -20,6 +20,7 @@ from HLFDSegmentLib.feature_figure import export_figure, export_maps
 from HLFDSegmentLib.feature_layout import ORIENTATIONS
 from HLFDSegmentLib.feature_logic import FeatureLogic
 from HLFDSegmentLib.feature_maps import TITLES, FeatureMaps, Selection
+from HLFDSegmentLib.stages import FEATURE_STAGES
 from HLFDSegmentUI.dialogs import errors_shown, show_error
 from HLFDSegmentUI.tables import fit_height
 
@@ -29,16 +30,6 @@ _KINDS = {
     "pca": "Principal components as color",
     "evidence": "Evidence for tumor (Grad-CAM)",
     "difference": "Difference of attention to the teacher's",
-}
-_STAGES = {
-    "locate": "Finding the organs",
-    "load model": "Loading the model",
-    "load networks": "Loading the networks",
-    "run teacher": "Running the teacher",
-    "run student": "Running the student",
-    "run undistilled": "Running the student without distillation",
-    "run base": "Running the student before fine-tuning",
-    "maps": "Making the maps",
 }
 _PLACES = {
     "tumor": "Around the tumor (quick)",
@@ -142,7 +133,7 @@ class FeatureSection:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Stage):
-            self._say(self._first + _(_STAGES.get(event.name, event.name.capitalize())) + "...")
+            self._say(self._first + _(FEATURE_STAGES.get(event.name, event.name.capitalize())) + "...")
         elif isinstance(event, Progress) and event.total:
             self._ui.featureBar.setRange(0, 100)
             self._ui.featureBar.setValue(int(100 * event.done / event.total))

@@ -8,19 +8,7 @@ from slicer.i18n import tr as _
 
 from hlfd.events import Event, Progress, Stage, Warn
 from hlfd.words import duration
-
-_STAGES = {
-    "start": "Starting",
-    "load model": "Loading the model",
-    "prepare": "Preparing the image",
-    "surfaces": "Making surfaces",
-    "locate": "Finding the organs",
-    "refine": "Outlining",
-    "postprocess": "Cleaning up",
-    "export": "Outlining",
-    "measure": "Measuring",
-    "scene": "Adding to the scene",
-}
+from HLFDSegmentLib.stages import STAGES
 
 
 class RunSection:
@@ -56,7 +44,7 @@ class RunSection:
     def show_event(self, event: Event) -> str:
         """Show an event of the engine, and return what of it belongs in the log."""
         if isinstance(event, Stage):
-            self._stage = _(_STAGES.get(event.name, event.name.capitalize()))
+            self._stage = _(STAGES.get(event.name, event.name.capitalize()))
             self._say()
             return self._stage
         if isinstance(event, Progress) and event.total:

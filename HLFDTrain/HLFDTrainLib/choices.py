@@ -1,4 +1,4 @@
-"""What a panel offers for a training: a value for the settings, and the words for it."""
+"""What a panel offers for a training and calls its stages: a value for the settings, and the words for it."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ ROLES = (
     ("test", "Test"),
     ("unused", "Not used"),
 )
+STAGES = {
+    "prepare": "Preparing the cases",
+    "replay": "Simulating patients for replay",
+    "train": "Training",
+    "validate": "Validating",
+    "blend": "Keeping what it knew",
+    "package": "Writing the new version",
+    "compare": "Comparing before and after",
+    "measure": "Measuring a few steps",
+}
+TURNS = ("train", "validate")
+"""Stages that take turns all the time, under one bar."""

@@ -12,18 +12,8 @@ from hlfd.errors import HlfdError, UsageError
 from hlfd.runs import State, command
 from hlfd.words import duration
 from HLFDSegmentUI.dialogs import confirmed, errors_shown, show_error
+from HLFDTrainLib.choices import STAGES, TURNS
 
-_STAGES = {
-    "prepare": "Preparing the cases",
-    "replay": "Simulating patients for replay",
-    "train": "Training",
-    "validate": "Validating",
-    "blend": "Keeping what it knew",
-    "package": "Writing the new version",
-    "compare": "Comparing before and after",
-    "measure": "Measuring a few steps",
-}
-_PARTS = ("train", "validate")  # they take turns all the time, under one bar
 _STATES = {
     State.STARTING: "Starting",
     State.PAUSING: "Pausing: writing a checkpoint",
@@ -154,11 +144,11 @@ class RunSection:
         self._panel.say(f"{self._logic.run.id}: {state.value}")
 
     def _on_stage(self, name: str) -> None:
-        self._stage, self._left = _(_STAGES.get(name, name.capitalize())), ""
+        self._stage, self._left = _(STAGES.get(name, name.capitalize())), ""
         if self.estimating:
             self._ui.estimateLabel.text = self._stage + "..."
             return
-        if name not in _PARTS:
+        if name not in TURNS:
             self._ui.runBar.setRange(0, 0)
             self._note(self._stage)
         self._say()

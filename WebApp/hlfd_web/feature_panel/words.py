@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hlfd.viewer import ROLES
 from HLFDSegmentLib.feature_maps import TITLES, FeatureMaps
+from HLFDSegmentLib.stages import FEATURE_STAGES
 
 KINDS = {
     "attention": "Attention",
@@ -11,16 +12,6 @@ KINDS = {
     "pca": "Principal components as color",
     "evidence": "Evidence for tumor (Grad-CAM)",
     "difference": "Difference of attention to the teacher's",
-}
-STAGES = {
-    "locate": "Finding the organs",
-    "load model": "Loading the model",
-    "load networks": "Loading the networks",
-    "run teacher": "Running the teacher",
-    "run student": "Running the student",
-    "run undistilled": "Running the student without distillation",
-    "run base": "Running the student before fine-tuning",
-    "maps": "Making the maps",
 }
 ROLE_OF_STAGE = {f"run {role}": role for role in ROLES}
 PLACES = {
@@ -33,7 +24,7 @@ OWN_COLORS = "Own of each map"
 
 def stage_text(name: str) -> str:
     """Return what is being done, in words."""
-    return STAGES.get(name, name.capitalize()) + "..."
+    return FEATURE_STAGES.get(name, name.capitalize()) + "..."
 
 
 def place(maps: FeatureMaps) -> str:

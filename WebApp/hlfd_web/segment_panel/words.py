@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from hlfd.events import Event, Progress, Stage
 from hlfd.words import duration
-
-STAGES = {
-    "start": "Starting",
-    "load model": "Loading the model",
-    "prepare": "Preparing the image",
-    "surfaces": "Making surfaces",
-    "locate": "Finding the organs",
-    "refine": "Outlining",
-    "postprocess": "Cleaning up",
-    "export": "Outlining",
-    "measure": "Measuring",
-    "scene": "Adding to the scene",
-}
+from HLFDSegmentLib.stages import STAGES
 
 
 def stage_text(stage: str, seconds_left: float | None) -> str:

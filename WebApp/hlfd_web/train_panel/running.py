@@ -12,8 +12,9 @@ from hlfd.errors import HlfdError, UsageError
 from hlfd.runs import State, command
 from hlfd_web.train_panel.curves import curve_chart, picture_url
 from hlfd_web.train_panel.section import Section
-from hlfd_web.train_panel.words import STAGES, STATES, TURNS, joined, left_text, validation_text
+from hlfd_web.train_panel.words import STATES, joined, left_text, validation_text
 from hlfd_web.views_slices import TITLE
+from HLFDTrainLib.choices import STAGES, TURNS
 from HLFDTrainLib.live_view import PLOTS, SAMPLE
 
 if TYPE_CHECKING:

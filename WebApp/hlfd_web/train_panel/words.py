@@ -25,18 +25,6 @@ TASKS = {
     "load_case": "Loading the case",
     "suggest": "Looking at the CTs",
 }
-STAGES = {
-    "prepare": "Preparing the cases",
-    "replay": "Simulating patients for replay",
-    "train": "Training",
-    "validate": "Validating",
-    "blend": "Keeping what it knew",
-    "package": "Writing the new version",
-    "compare": "Comparing before and after",
-    "measure": "Measuring a few steps",
-}
-TURNS = ("train", "validate")
-"""Stages that take turns all the time, under one bar."""
 STATES = {
     State.STARTING: "Starting",
     State.PAUSING: "Pausing: writing a checkpoint",
