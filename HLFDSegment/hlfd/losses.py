@@ -6,7 +6,7 @@ processes share a batch (``hlfd.collectives``), "over the batch" means all of it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,38 +80,58 @@ def _statistics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return log_p_true, overlap, total
 
 
-def focal_dice_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0, smooth: float = 1.0) -> Tensor:
+def focal_dice_loss(
+    logits: Tensor, labels: Tensor, gamma: float = 2.0, smooth: float = 1.0, voxel_weights: Tensor | None = None
+) -> Tensor:
     """0.5 * focal + 0.5 * Dice of the foreground, the segmentation loss L_seg of HLFD.
 
-    Focal = mean over voxels of (1 - p_y)^gamma * (-log p_y), with the factor (1 - p_y)^gamma detached. Dice loss =
+    Focal = mean over voxels of (1 - p_y)^gamma * (-log p_y), with the factor (1 - p_y)^gamma detached, weighted with
+    ``voxel_weights`` (B, *spatial) where they are given. Dice loss =
     1 - (2 * sum(p * y) + smooth) / (sum(p) + sum(y) + smooth) per foreground class over the whole batch, then the mean
     over classes. Source: Gorade et al., ISBI 2024, arXiv 2311.16700; Lin et al., ICCV 2017 (focal).
     """
     log_p_true, overlap, total = _statistics(logits, labels)
-    factor = (1.0 - log_p_true.detach().exp()) ** gamma
-    focal = -(factor * log_p_true).mean()
+    focal_terms = -((1.0 - log_p_true.detach().exp()) ** gamma) * log_p_true
+    focal = focal_terms.mean() if voxel_weights is None else _weighted_mean(focal_terms, voxel_weights)
     dice = (2 * overlap + smooth) / (total + smooth)
     return 0.5 * focal + 0.5 * (1.0 - dice[1:].mean())
 
 
 def dice_ce_loss(
-    logits: Tensor, labels: Tensor, class_weights: Sequence[float] | Tensor | None = None, smooth: float = 1e-5
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Sequence[float] | Tensor | None = None,
+    smooth: float = 1e-5,
+    voxel_weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy plus Dice loss of the foreground over the batch, for supervised training with many classes.
 
     Equals MONAI's ``DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)`` with the same
     smoothing, without its one-hot tensors. ``class_weights`` (C values) weigh the voxels of the cross-entropy (as in
-    ``torch.nn.functional.cross_entropy``) and, normalised, the classes of the Dice term. A class that is absent
-    from labels of the batch still counts: its Dice is then close to 0 wherever it is predicted.
+    ``torch.nn.functional.cross_entropy``) and, normalised, the classes of the Dice term; ``voxel_weights``
+    (B, *spatial) weigh voxels of the cross-entropy too. A class that is absent from labels of the batch still counts:
+    its Dice is then close to 0 wherever it is predicted.
     """
     log_p_true, overlap, total = _statistics(logits, labels)
     dice_loss = 1.0 - (2 * overlap + smooth) / (total + smooth)
     if class_weights is None:
-        return -log_p_true.mean() + dice_loss[1:].mean()
+        loss = -log_p_true.mean() if voxel_weights is None else _weighted_mean(-log_p_true, voxel_weights)
+        return loss + dice_loss[1:].mean()
     if len(class_weights) != logits.shape[1]:
         raise InputError(f"{len(class_weights)} class weights were given for {logits.shape[1]} classes.")
     weights = torch.as_tensor(class_weights, dtype=torch.float32, device=logits.device)
-    voxel_weights = weights[labels.long()]
-    weighted, total_weight = batch_sum(torch.stack([(voxel_weights * log_p_true).sum(), voxel_weights.sum()]))
-    cross_entropy = -weighted / total_weight
+    of_voxels = weights[labels.long()]
+    cross_entropy = _weighted_mean(-log_p_true, of_voxels if voxel_weights is None else of_voxels * voxel_weights)
     return cross_entropy + (weights[1:] * dice_loss[1:]).sum() / weights[1:].sum()
+
+
+def label_loss(loss: Callable[..., Tensor], logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return ``loss`` of logits and ``batch["label"]``, with the voxel weights ``batch["weight"]`` where there are."""
+    weights = {"voxel_weights": batch["weight"]} if "weight" in batch else {}
+    return loss(logits, batch["label"], **weights)
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over the batch of ``values`` with ``weights``, both (B, *spatial)."""
+    weighted, total = batch_sum(torch.stack([(weights * values).sum(), weights.sum()]))
+    return weighted / total

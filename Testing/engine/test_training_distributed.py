@@ -90,15 +90,17 @@ def killed(tmp_path_factory) -> Path:
     """A job of two processes whose main one is killed at step 5, in the middle between two checkpoints."""
     folder = tmp_path_factory.mktemp("killed")
     pids: list[int] = []
+    lines: list[str] = []
     with launch(folder, 2, "uneven", restarts=1, delay=0.05) as process:
         for line in process.stdout:
+            lines.append(line)
             words = line.split()
             if words[:2] == ["rank", "0"]:
                 pids.append(int(words[3]))
             elif words == ["step", "5"] and len(pids) == 1:
                 os.kill(pids[0], signal.SIGKILL)
-    assert process.returncode == 0
-    assert len(pids) == 2
+    assert process.returncode == 0, "".join(lines)
+    assert len(pids) == 2, "".join(lines)
     return folder
 
 

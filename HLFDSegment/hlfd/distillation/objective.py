@@ -11,9 +11,11 @@ from hlfd.distillation.base import Method
 from hlfd.distillation.teacher import CACHED, OnlineTeacher, require
 from hlfd.errors import ConfigError
 from hlfd.features import FeatureTap
+from hlfd.losses import label_loss
 from hlfd.networks.merge import merge_logits
 
-SegmentationLoss = Callable[[Tensor, Tensor], Tensor]
+SegmentationLoss = Callable[..., Tensor]
+"""A loss of logits (B, C, *spatial) and labels (B, *spatial), and of ``voxel_weights`` where the batches have any."""
 
 
 class Distillation(nn.Module):
@@ -57,7 +59,7 @@ class Distillation(nn.Module):
             logits = network(batch["image"])
         student = require(features, self.student_taps, "student")
         _check_gradient(student, logits)
-        loss = self._segmentation(logits, batch["label"])
+        loss = label_loss(self._segmentation, logits, batch)
         terms = {"segmentation": self._segmentation_weight * loss}
         if "guided" in batch:
             guided = batch["guided"]

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from hlfd.errors import ConfigError
-from hlfd.losses import dice_ce_loss
+from hlfd.losses import dice_ce_loss, label_loss
 
 Batch = dict[str, Tensor]
 
@@ -28,11 +28,14 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """Plain supervised training with one loss of logits and labels: Dice plus cross-entropy unless given."""
+    """Plain supervised training with one loss of logits and labels: Dice plus cross-entropy unless given.
+
+    Where batches hold ``weight`` (B, *spatial), the loss is given it as ``voxel_weights``.
+    """
 
     def __init__(
         self,
-        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        loss: Callable[..., Tensor] | None = None,
         class_weights: Sequence[float] | Tensor | None = None,
     ) -> None:
         if loss is not None and class_weights is not None:
@@ -42,4 +45,4 @@ class Supervised:
     def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the logits of ``batch["image"]`` and the term ``segmentation`` against ``batch["label"]``."""
         logits = network(batch["image"])
-        return logits, {"segmentation": self._loss(logits, batch["label"])}
+        return logits, {"segmentation": label_loss(self._loss, logits, batch)}

@@ -17,6 +17,7 @@ from hlfd.distillation import DistillSettings
 from hlfd.errors import ConfigError
 from hlfd.networks.merge import channel_groups
 from hlfd.training.case_source import CasePatches
+from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.settings import TrainSettings
 
 NETWORK_STAGES = ("locator", "teacher", "refiner")
@@ -41,6 +42,8 @@ class NetworkRecipe:
     """Parameters of the network's builder besides its channels."""
     class_weights: dict[str, float] = field(default_factory=dict)
     """Weight of a training class in the cross entropy; 1 where it is not named."""
+    small_lesions: SmallLesions | None = None
+    """Whether small lesions count more in the cross entropy; None counts every voxel alike."""
     distillation: DistillSettings | None = None
     """How the recipe's teacher guides this network; None trains on labels alone."""
     initial: str | None = None
@@ -52,6 +55,8 @@ class NetworkRecipe:
                 look_up(member, list(self.classes), f'training class under exported class "{name}"')
         for name in self.class_weights:
             look_up(name, ["background", *self.classes], "training class in class_weights")
+        for name in self.small_lesions.classes if self.small_lesions else ():
+            look_up(name, list(self.classes), "training class in small_lesions")
 
     @property
     def guided(self) -> bool:
@@ -148,8 +153,8 @@ def read_networks(
         patch: Any = from_mapping(patches, entry["patch"], f"{where}, {name}, patch")
         training = from_mapping(TrainSettings, entry["training"], f"{where}, {name}, training")
         values = {**entry, "patch": patch, "training": training}
-        if entry.get("distillation") is not None:
-            given = entry["distillation"]
-            values["distillation"] = from_mapping(DistillSettings, given, f"{where}, {name}, distillation")
+        for key, settings in (("distillation", DistillSettings), ("small_lesions", SmallLesions)):
+            if entry.get(key) is not None:
+                values[key] = from_mapping(settings, entry[key], f"{where}, {name}, {key}")
         networks[name] = from_mapping(NetworkRecipe, values, f"{where}, {name}")
     return networks

@@ -20,6 +20,7 @@ from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
 from hlfd.training.distributed import on_main
 from hlfd.training.fit import fit
+from hlfd.training.lesion_weights import LesionWeighted
 from hlfd.training.objective import Objective, Supervised
 from hlfd.training.recipe import NETWORK_STAGES, STAGES, NetworkRecipe, PackageRecipe, Recipe, read_recipe
 from hlfd.training.source import PatchSource, Sample
@@ -134,6 +135,9 @@ def fit_network(
     network = build_for_training(entry)
     if entry.initial:
         _begin_with(network, entry, train_source)
+    if entry.small_lesions:
+        lesions = [list(entry.classes).index(name) + 1 for name in entry.small_lesions.classes]
+        train_source = LesionWeighted(train_source, entry.small_lesions, lesions, entry.patch.spacing_mm**3 / 1000)
     validator = PatchValidator(held_out, names=["background", *entry.exported], groups=entry.channel_groups())
     result = fit(
         network,
