@@ -27,6 +27,7 @@ T = TypeVar("T")
 # Dead processes are noticed at once (their connections close, torchrun sees them end), so waiting is no sign of a
 # fault: the main process may validate or simulate anatomies for hours while the others wait.
 _PATIENCE = datetime.timedelta(days=2)
+_FAREWELL_S = 10.0  # longest wait at the end for the others, which may have failed
 
 
 class StepModule(nn.Module):
@@ -163,7 +164,7 @@ def _connect(device: torch.device) -> None:
             f"The processes of this job do not find each other: {error}.",
             "Start them with torchrun, or set MASTER_ADDR and MASTER_PORT.",
         ) from error
-    atexit.register(_disconnect)
+    atexit.register(_disconnect, store, size)
 
 
 def _meet() -> tuple[Any, int, int]:
@@ -191,9 +192,16 @@ def _meet() -> tuple[Any, int, int]:
         time.sleep(0.02)
 
 
-def _disconnect() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+def _disconnect(store: Any, size: int) -> None:
+    """Leave once all processes are through: who closes its connections early may cut off what others still read."""
+    if not distributed.is_initialized():
+        return
+    with contextlib.suppress(RuntimeError):  # the process that keeps the store may be gone
+        store.add("left", 1)
+        end = time.monotonic() + _FAREWELL_S
+        while store.add("left", 0) < size and time.monotonic() < end:
+            time.sleep(0.02)
+    distributed.destroy_process_group()
 
 
 def on_main(action: Callable[[], object]) -> Callable[[], None]:
