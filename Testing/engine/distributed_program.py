@@ -85,9 +85,14 @@ def make_run(name: str, network: SegmentationNetwork) -> Run:
     return Run(Supervised())
 
 
+def tell(text: str) -> None:
+    """Write a line whole: the processes of a job share one pipe, and ``print`` may write its parts one by one."""
+    os.write(1, f"{text}\n".encode())
+
+
 def report(event: Event) -> None:
     if isinstance(event, Progress):
-        print("step", int(event.done), flush=True)
+        tell(f"step {int(event.done)}")
 
 
 def train(folder: Path, name: str) -> None:
@@ -102,6 +107,6 @@ def train(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    print("rank", os.environ.get("RANK", "0"), "pid", os.getpid(), flush=True)
+    tell(f"rank {os.environ.get('RANK', '0')} pid {os.getpid()}")
     for name in sys.argv[2:]:
         train(Path(sys.argv[1]), name)
