@@ -181,7 +181,7 @@ def tune(method: str, model: str, data: Path, out: Path, sizes: Sizes, options: 
     return {
         "package": str(done.package.folder),
         "steps": done.steps,
-        "improved_while_training": done.improved,
+        "improved": done.improved,
         "minutes_in_all": round((time.monotonic() - begin) / 60, 2),
         "held_out": sides,
         "cases": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,24 @@ import torch
 from hlfd.cli.main import run as hlfd
 from hlfd.config import SegmentSettings
 from hlfd.errors import CancelledError, ConfigError, InputError, UsageError
-from hlfd.events import CancelToken, Metric
+from hlfd.events import CancelToken, Metric, Warn, ignore
 from hlfd.inference import Segmenter
-from hlfd.io import read_volume, write_label_map, write_volume
+from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
 from hlfd.models.package import file_sha256, load_package
 from hlfd.models.registry import next_version, version_key
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
 from hlfd.networks import MergeClasses, build_network
+from hlfd.training import finetune as finetuning
 from hlfd.training.finetune import FinetuneSettings, finetune
 from hlfd.training.finetune_data import MixedSource, choose_roles, replay_source, value_meanings
 from hlfd.training.finetune_time import LEAST, MOST, affordable_steps
+from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.objective import Supervised
+from hlfd.training.recipe import read_recipe
 from hlfd.volume import LabelMap
 
+PROJECT = Path(__file__).resolve().parents[2]
 CLASSES = ("background", "kidney", "tumor", "cyst")
 QUICK = FinetuneSettings(steps=4, patch=16, replay_share=0.0, device="cpu", lr=0.002)
 
@@ -117,6 +122,7 @@ def test_it_learns_from_a_few_cases(cases, tmp_path):
     settings = FinetuneSettings(steps=150, patch=16, replay_share=0.0, device="cpu", lr=0.003, guide_weight=0.0)
     done = finetune(package.folder, cases, tmp_path / "out", settings)
     assert done.improved
+    assert "kidney" in json.loads((tmp_path / "out" / "finetune.json").read_text(encoding="utf-8"))["decided_by"]
     sides = done.comparison.table["kidney_and_masses"]
     assert sides["after"]["dice"] > sides["before"]["dice"] + 0.2
 
@@ -127,6 +133,57 @@ def test_without_a_teacher_the_old_student_is_the_guide(cases, tmp_path):
     done = finetune(package.folder, cases, tmp_path / "out", QUICK, on_event=events.append)
     assert done.package.metadata["provenance"]["guide"] == "the package's own student"
     assert any("train/kd/kd" in event.values for event in events if isinstance(event, Metric))
+
+
+def test_what_improved_is_what_is_shipped(cases, tmp_path, monkeypatch):
+    """A change that helps on the validation cases and is taken back afterwards is no gain."""
+    package = make_package(tmp_path / "models", teacher=False, locator=False, openvino=False)
+    monkeypatch.setattr("hlfd.training.finetune_blend.SHARES", (0.0,))
+    settings = FinetuneSettings(
+        steps=120, patch=16, replay_share=0.02, replay_patients=1, device="cpu", lr=0.003, guide_weight=0.0
+    )
+    events: list = []
+    done = finetune(package.folder, cases, tmp_path / "out", settings, on_event=events.append)
+    seen = [event.values["validation/dice"] for event in events if "validation/dice" in getattr(event, "values", {})]
+    assert max(seen) > seen[0] + 0.05
+    assert not done.improved
+    assert any("prefer the old one" in event.message for event in events if isinstance(event, Warn))
+    assert json.loads((tmp_path / "out" / "finetune.json").read_text(encoding="utf-8"))["improved"] is False
+
+
+class TestSmallLesions:
+    def patches(self, package, cases, tmp_path, **changes):
+        settings = replace(QUICK, patch=32, **changes)
+        run = finetuning.Finetuning(package, cases, tmp_path, settings, None, (), ignore, None)
+        return run.source(run.prepare(tmp_path / "prepared"), tmp_path)
+
+    def test_weigh_more_by_default(self, package, cases, tmp_path):
+        source = self.patches(package, cases, tmp_path)
+        samples = [source.sample(index) for index in range(12)]
+        heavy = [sample for sample in samples if sample["weight"].max() > 1]
+        assert heavy
+        assert all((sample["label"] > 1).any() for sample in heavy)
+
+    def test_weigh_as_much_as_all_where_that_is_wanted(self, package, cases, tmp_path):
+        assert "weight" not in self.patches(package, cases, tmp_path, small_lesions=False).sample(0)
+
+    def test_count_by_classes_as_in_the_recipe_of_the_student(self, package, cases, tmp_path):
+        run = finetuning.Finetuning(package, cases, tmp_path, QUICK, None, (), ignore, None)
+        recipe = read_recipe(PROJECT / "configs" / "kidney" / "kidney.yaml").networks["refiner"]
+        assert run.class_weights() == [recipe.class_weights[name] for name in CLASSES]
+        assert recipe.small_lesions == SmallLesions(("tumor", "cyst"))
+
+
+def test_validation_cases_without_a_lesion_that_is_large_enough_are_named(cases, tmp_path):
+    package = make_package(tmp_path / "models", teacher=False, locator=False, openvino=False)
+    for number in range(3):
+        path = cases.parent / f"{number}-label.nii.gz"
+        labels = read_label_map(path)
+        write_label_map(replace(labels, array=np.where(labels.array > 1, 4, labels.array).astype(np.uint8)), path)
+    events: list = []
+    finetune(package.folder, cases, tmp_path / "out", replace(QUICK, steps=1), on_event=events.append)
+    messages = [event.message for event in events if isinstance(event, Warn)]
+    assert any("No tumor or cyst of 1 ml" in message and "kidney decides alone" in message for message in messages)
 
 
 def test_a_cancelled_run_goes_on_as_it_was_planned(package, cases, tmp_path):

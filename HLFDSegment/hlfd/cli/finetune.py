@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, console: Console, cancel: CancelToken) -> int:
             "version": package.version,
             "package": package.folder,
             "steps": done.steps,
-            "improved_while_training": done.improved,
+            "improved": done.improved,
             "roles": {name: list(cases) for name, cases in asdict(done.roles).items()},
             "table": done.comparison.table,
         }

@@ -1,7 +1,8 @@
 """Adapts the student of a model package to a few own cases, guided by a frozen teacher, without forgetting the rest.
 
 The loss is that of the labels plus the divergence from the teacher's predictions; a share of the patches is simulated.
-The best weights on held-out cases go into a new version of the package; the old one stays as it is.
+The best weights on held-out cases, moved back as far as what was known needs it, go into a new version of the package;
+the old one stays as it is.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hlfd.distillation import Distillation, DistillSettings, build_objective
 from hlfd.errors import ConfigError, EmptyInputError
 from hlfd.events import CancelToken, Metric, OnEvent, Stage, Warn, ignore
 from hlfd.files import write_json
-from hlfd.inference.roles import is_lesion
+from hlfd.inference.roles import make_roles
 from hlfd.io import read_label_map
 from hlfd.io.hounsfield import count_labels
 from hlfd.losses import dice_ce_loss
@@ -44,7 +45,6 @@ from hlfd.training.finetune_data import (
     class_of_values,
     labelled_cases,
     look_source,
-    region_samples,
     replay_source,
     value_meanings,
 )
@@ -53,14 +53,17 @@ from hlfd.training.finetune_report import Comparison, compare_packages, write_ve
 from hlfd.training.finetune_samples import WatchedValidation
 from hlfd.training.finetune_settings import NOTHING, FinetuneSettings, Watch
 from hlfd.training.finetune_time import MOST, affordable_steps
+from hlfd.training.finetune_validation import LEAST_ML, DecidingValidation
 from hlfd.training.fit import FitResult, Validate, fit
+from hlfd.training.lesion_weights import LesionWeighted, SmallLesions
 from hlfd.training.settings import TrainSettings
 from hlfd.training.source import PatchSource
 from hlfd.training.validation import PatchValidator
 
 _VALIDATIONS = 10
 _CHECKPOINTS = 40
-_ORGAN_WEIGHT, _LESION_WEIGHT = 1.5, 2.0
+_BACKGROUND_WEIGHT, _ORGAN_WEIGHT, _CYST_WEIGHT, _TUMOR_WEIGHT = 0.7, 1.5, 2.5, 3.0
+"""Of the classes in the cross entropy, as in configs/kidney/kidney.yaml."""
 _KNOWN_PATCHES, _UNSEEN = 24, 10_000_000
 """Replayed patches that show what would be forgotten, and the first of their numbers; none of them is trained on."""
 _LEAST_SHARE = 0.3
@@ -72,7 +75,7 @@ __all__ = ["FinetuneSettings", "Finetuned", "Finetuning", "Watch", "finetune"]
 
 @dataclass(frozen=True)
 class Finetuned:
-    """The outcome: the new package, the comparison on held-out cases, and whether the stopping cases improved."""
+    """The outcome: the new package, its comparison on held-out cases, and whether it is better on the stopping ones."""
 
     package: ModelPackage
     comparison: Comparison
@@ -148,7 +151,8 @@ class Finetuning:
         cached = self.prepare(self.out / "prepared")
         source = self.source(cached, self.out / "replay")
         network = self.network()
-        validation = self._validation([cached[name] for name in self.roles.stop])
+        deciding = self._deciding([cached[name] for name in self.roles.stop])
+        validation = self._watched(deciding)
         objective = self.objective(network)
         start = validation(network.eval())
         plan = self._plan(network, objective, source, validation)
@@ -157,7 +161,7 @@ class Finetuning:
             validation.write(0)
         result = self._fit(network, objective, source, validation, plan)
         self.kept = self._keep_what_was_known(network)
-        improved = result.best_value is not None and result.best_value > start["dice"]
+        improved = validation(network.eval())["dice"] > start["dice"]  # of what is shipped
         if not improved:
             self.on_event(
                 Warn("The held-out cases did not improve; the new version is written, but prefer the old one.")
@@ -169,8 +173,9 @@ class Finetuning:
         comparison = self._compare(package)
         package = write_version(self.package, network, plan["version"], root, origin, comparison)  # for its card
         apart = self.roles.stop != self.roles.test
-        summary = {"improved_while_training": improved, "stopped_by_other_cases": apart, "steps": result.step}
-        write_json(self.out / "finetune.json", {**summary, "roles": asdict(self.roles), **asdict(comparison)})
+        summary = {"improved": improved, "decided_by": deciding.deciding, "stopped_by_other_cases": apart}
+        done = {**summary, "steps": result.step, "roles": asdict(self.roles), **asdict(comparison)}
+        write_json(self.out / "finetune.json", done)
         return Finetuned(package, comparison, improved, result.step, self.roles)
 
     def _compare(self, package: ModelPackage) -> Comparison:
@@ -181,11 +186,24 @@ class Finetuning:
             on_event=self.on_event,
         )
 
-    def _validation(self, cases: Sequence[CachedCase]) -> WatchedValidation:
+    def _deciding(self, cases: Sequence[CachedCase]) -> DecidingValidation:
+        """Return what decides when to stop; warn where no lesion takes part."""
         entry = self.package.refiner
-        samples = region_samples(cases, entry, self.class_of)
-        validator = PatchValidator(samples, names=entry.classes)
-        return WatchedValidation(validator, samples, entry.classes, entry.windows[0], self.watch, self.on_event)
+        deciding = DecidingValidation(cases, entry, self.class_of)
+        lesions = [entry.classes[n] for n in make_roles(self.package).lesions]
+        if lesions and not set(lesions) & set(deciding.deciding):
+            self.on_event(
+                Warn(
+                    f"No {' or '.join(lesions)} of {LEAST_ML:g} ml is in the cases that decide when to stop, so "
+                    f"{', '.join(deciding.deciding)} decides alone. Choose cases with a larger one for validation."
+                )
+            )
+        return deciding
+
+    def _watched(self, deciding: DecidingValidation) -> WatchedValidation:
+        entry = self.package.refiner
+        shown = (deciding.samples, entry.classes, entry.windows[0])
+        return WatchedValidation(deciding, *shown, self.watch, self.on_event)
 
     def prepare(self, folder: Path) -> dict[str, CachedCase]:
         """Bring all cases to the refiner's grid; also finds out what their label values mean."""
@@ -203,7 +221,7 @@ class Finetuning:
         return PatchSteps(math.lcm(*divisors), 2 * max(divisors))
 
     def source(self, cached: dict[str, CachedCase], replay_folder: Path) -> PatchSource:
-        """Return the patches: local ones, lightly varied, and replayed ones."""
+        """Return the patches: local ones, lightly varied, and replayed ones; small lesions weigh more in all."""
         entry, size, settings = self.package.refiner, self.memory.patch, self.settings
         sided = any(label.name.startswith("left ") for label in self.package.labels)
         patches = CasePatches(
@@ -225,12 +243,17 @@ class Finetuning:
             learned = [cached[name] for name in self.roles.train]
             look = look_source(self.replay, learned, entry, self.class_of, settings.seed)
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
-        return MixedSource(
+        mixed = MixedSource(
             *(own, self.replay, half, settings.seed),
             guide_replayed=self.guide_is_student,
             look=look,
             look_share=half,
         )
+        lesions = make_roles(self.package).lesions
+        if not (settings.small_lesions and lesions):
+            return mixed
+        small = SmallLesions(tuple(entry.classes[n] for n in lesions))
+        return LesionWeighted(mixed, small, lesions, entry.spacing_mm**3 / 1000)
 
     def network(self) -> SegmentationNetwork:
         """Return the package's student, ready to be trained, its batch norms folded into the convolutions.
@@ -248,10 +271,16 @@ class Finetuning:
         settings = self.settings
         guided = ({"name": name, "weight": settings.guide_weight} for name in settings.methods)
         methods: tuple[Any, ...] = tuple(guided) if settings.guided else ("none",)
-        names = self.package.refiner.classes[1:]
-        weights = [1.0, *(_LESION_WEIGHT if is_lesion(name) else _ORGAN_WEIGHT for name in names)]
-        labels = partial(dice_ce_loss, class_weights=weights, smooth=1.0)
+        labels = partial(dice_ce_loss, class_weights=self.class_weights(), smooth=1.0)
         return build_objective(DistillSettings(methods=methods), network, self.guide, segmentation=labels)
+
+    def class_weights(self) -> list[float]:
+        """Return the weight of each class in the loss, background first."""
+        roles, known = make_roles(self.package), {label.value: label.name for label in self.package.labels}
+        weights = [_BACKGROUND_WEIGHT, *[_ORGAN_WEIGHT] * (len(roles.left) - 1)]
+        for n in roles.lesions:
+            weights[n] = _CYST_WEIGHT if known[roles.left[n]].endswith("cyst") else _TUMOR_WEIGHT
+        return weights
 
     def _plan(
         self, network: SegmentationNetwork, objective: Distillation, source: PatchSource, validator: Validate

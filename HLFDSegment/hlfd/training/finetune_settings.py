@@ -37,6 +37,8 @@ class FinetuneSettings:
     cases do, for variety. 0 simulates nothing."""
     replay_patients: int = 8
     """Simulated patients that these patches come from."""
+    small_lesions: bool = True
+    """Whether small lesions count more in the cross entropy, as ``SmallLesions`` says, so that they are not lost."""
     patience: int = 4
     """Validations without improvement after which the training stops; there are ten in all."""
     device: str = "auto"

@@ -38,6 +38,12 @@ class PatchValidator:
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """Return ``dice_<name>`` per foreground class and their mean ``dice``; 1 where truth and result are empty."""
+        dice = class_dice(*self.counts(network)).tolist()
+        named = {f"dice_{name}": value for name, value in zip(self._names[1:], dice[1:])}
+        return {"dice": sum(dice[1:]) / len(dice[1:]), **named}
+
+    def counts(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return per class (C,) over all samples the voxels in truth and result, and those of both added up."""
         count = len(self._names)
         confusion = torch.zeros(count * count, dtype=torch.long)
         weight = next(network.parameters())
@@ -47,13 +53,10 @@ class PatchValidator:
                 predicted = merge_logits(logits.float(), self._groups)[0].argmax(0).cpu()
             truth = self._class_of[sample["label"].long()]
             confusion += torch.bincount((truth * count + predicted).flatten(), minlength=count * count)
-        return _dice(confusion.reshape(count, count), self._names)
+        square = confusion.reshape(count, count)  # (truth, predicted)
+        return square.diagonal().clone(), square.sum(0) + square.sum(1)
 
 
-def _dice(confusion: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return Dice from a confusion matrix (truth, predicted)."""
-    overlap = confusion.diagonal().double()
-    total = confusion.sum(0) + confusion.sum(1)
-    dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0)[1:]
-    values = {f"dice_{name}": float(value) for name, value in zip(names[1:], dice)}
-    return {"dice": float(dice.mean()), **values}
+def class_dice(overlap: Tensor, total: Tensor) -> Tensor:
+    """Return Dice per class (C,) from what ``PatchValidator.counts`` returns; 1 where there is nothing to find."""
+    return torch.where(total > 0, 2 * overlap.double() / total.clamp(min=1), 1.0)
