@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from hlfd.errors import InputError
 from HLFDSegmentUI.dialogs import errors_shown
 from HLFDTrainLib.choices import ROLES
+from HLFDTrainLib.segment_watch import SegmentWatch
 from HLFDTrainUI.choices import Choice
 from HLFDTrainUI.label_table import LabelTable
 
@@ -27,10 +27,10 @@ class AddSection:
         self._ui = ui
         self._logic = logic
         self._busy = busy
-        self._observed: tuple[Any, list[int]] | None = None
         self._soon = qt.QTimer(ui.HLFDTrain)  # many segments change at once: the table is filled once afterwards
         self._soon.setSingleShot(True)
         self._soon.connect("timeout()", self._on_node)
+        self._watch = SegmentWatch(lambda: self._soon.start(_SOON_MS))
         self._role = Choice(ui.addRole, [(value, _(name)) for value, name in ROLES[:3]])
         self.labels = LabelTable(ui.mappingTable, _("Segment"), self._say)
         ui.addSegmentation.connect("currentNodeChanged(vtkMRMLNode*)", self._on_node)
@@ -56,7 +56,7 @@ class AddSection:
     def close(self) -> None:
         """Follow no segmentation any more."""
         self._soon.stop()
-        self._observe(None)
+        self._watch.follow(None)
 
     def clear(self) -> None:
         """Forget the name of the case that was added."""
@@ -93,25 +93,8 @@ class AddSection:
 
     def _on_node(self, node: Any = None) -> None:
         with errors_shown(_("The segments could not be read.")):
-            self._observe(self._ui.addSegmentation.currentNode())
+            self._watch.follow(self._ui.addSegmentation.currentNode())
             self.show()
-
-    def _observe(self, node: Any) -> None:
-        segmentation = node.GetSegmentation() if node is not None else None
-        if self._observed is not None:
-            before, tags = self._observed
-            if before is segmentation:
-                return
-            for tag in tags:
-                before.RemoveObserver(tag)
-        self._observed = None
-        if segmentation is not None:
-            kinds = slicer.vtkSegmentation
-            events = (kinds.SegmentAdded, kinds.SegmentRemoved, kinds.SegmentModified)
-            self._observed = segmentation, [segmentation.AddObserver(event, self._on_segments) for event in events]
-
-    def _on_segments(self, caller: Any, event: str) -> None:
-        self._soon.start(_SOON_MS)
 
     def _on_add(self, checked: bool = False) -> None:
         volume, segmentation = self._ui.addVolume.currentNode(), self._ui.addSegmentation.currentNode()

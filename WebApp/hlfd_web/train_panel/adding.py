@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import slicer
 from trame.widgets import html
@@ -13,11 +13,10 @@ from hlfd_web.train_panel.labels import LabelRows
 from hlfd_web.train_panel.section import FIELD, Section, items
 from hlfd_web.train_panel.words import mapping_text
 from HLFDTrainLib.choices import ROLES
+from HLFDTrainLib.segment_watch import SegmentWatch
 
 if TYPE_CHECKING:
     from hlfd_web.train_panel.panel import TrainPanel
-
-_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified")
 
 
 class AddSection(Section):
@@ -26,7 +25,7 @@ class AddSection(Section):
     def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self.rows = LabelRows(self.state, "train_map")
-        self._observed: tuple[Any, list[int]] | None = None
+        self._watch = SegmentWatch(self._on_change)
         self._soon = False  # many segments change at once: the table is filled once afterwards
         self.set(add_text="", add_source="", add_title="", add_role="train", add_ready=False, add_identifiers=False)
         self.set(add_roles=items(ROLES[:3]))
@@ -35,7 +34,7 @@ class AddSection(Section):
     def show(self) -> None:
         """Propose labels for the segments as they are now."""
         volume, node = self.context.volume_node, self.context.segmentation_node
-        self._observe(node)
+        self._watch.follow(node)
         if node is None or self.cases.project is None:
             self.rows.fill([], ())
         else:
@@ -80,7 +79,7 @@ class AddSection(Section):
     def close(self) -> None:
         """Follow no segmentation any more."""
         self.context.on_change.disconnect(self._on_change)
-        self._observe(None)
+        self._watch.follow(None)
 
     def build(self) -> None:
         """Write the widgets."""
@@ -119,20 +118,4 @@ class AddSection(Section):
         self.set(add_text=text, add_ready=ready and bool(used))
 
     def _on_change(self) -> None:
-        self._soon = True
-
-    def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        segmentation = node.GetSegmentation() if node is not None else None
-        if self._observed is not None:
-            before, tags = self._observed
-            if before is segmentation:
-                return
-            for tag in tags:
-                before.RemoveObserver(tag)
-        self._observed = None
-        if segmentation is not None:
-            events = [getattr(slicer.vtkSegmentation, name) for name in _EVENTS]
-            self._observed = segmentation, [segmentation.AddObserver(event, self._on_segments) for event in events]
-
-    def _on_segments(self, _caller: Any, _event: str) -> None:
         self._soon = True
