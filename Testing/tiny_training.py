@@ -80,6 +80,6 @@ def wait_for(run: Run, condition: Callable[[], bool], seconds: float = 300.0) ->
         time.sleep(0.02)
 
 
-def wait_for_end(run: Run) -> None:
+def wait_for_end(run: Run, seconds: float = 300.0) -> None:
     """Wait until no process works on the run."""
-    wait_for(run, lambda: not run.state.active)
+    wait_for(run, lambda: not run.state.active, seconds)

@@ -24,6 +24,7 @@ from hlfd.runs.files import read_object
 from Testing.tiny_training import QUICK, training_place, wait_for, wait_for_end
 
 KILLS = 20
+PATIENCE_S = 1200.0  # a run gives way to everything else on the machine
 SETTINGS = replace(QUICK, steps=200)
 MOMENTS = ("any", "training", "checkpoint", "outcome")
 
@@ -68,8 +69,8 @@ def _names(folder: Path) -> list[str]:
 
 def kill(run: Run, rng: random.Random, moment: str) -> bool:
     """Kill the process of a run at a moment; return whether it still worked."""
-    wait_for(run, lambda: run.state is not State.STARTING)
-    wait_for(run, came_to(run, moment))
+    wait_for(run, lambda: run.state is not State.STARTING, PATIENCE_S)
+    wait_for(run, came_to(run, moment), PATIENCE_S)
     time.sleep(rng.uniform(0, 4.0 if moment == "any" else 0.05))
     note = read_object(run.files.state)
     if not run.state.active:
@@ -80,10 +81,11 @@ def kill(run: Run, rng: random.Random, moment: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is needed")
 def test_a_run_killed_twenty_times_loses_nothing_and_ends_as_an_unbroken_one(place):
     unbroken = start_run(place / "project", SETTINGS)
-    wait_for_end(unbroken)
+    wait_for_end(unbroken, PATIENCE_S)
     assert unbroken.state is State.FINISHED, unbroken.log_tail()
     before, rng = what_must_stay(place), random.Random(time.time_ns())
     run = start_run(place / "project", SETTINGS)
@@ -97,7 +99,7 @@ def test_a_run_killed_twenty_times_loses_nothing_and_ends_as_an_unbroken_one(pla
         else:
             run.resume()
             last_step = max(last_step, step_of(run))
-    wait_for_end(run)
+    wait_for_end(run, PATIENCE_S)
     assert run.state is State.FINISHED, f"{run.error} {run.log_tail()}"
     assert last_step > 0
     assert weights_of(run) == weights_of(unbroken)
