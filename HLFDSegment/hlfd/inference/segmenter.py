@@ -171,8 +171,8 @@ class Segmenter:
                 run.warn("This model has no locator, so the whole body was searched.")
             return [body.box], None
         run.stage("locate")
-        grid = grid_over(body.box, locator.spacing_mm, locator.divisor)
-        logits = self._predict(locator, frame.sample(grid), run)
+        grid, padded = grid_over(body.box, locator.spacing_mm), grid_over(body.box, locator.spacing_mm, locator.divisor)
+        logits = self._predict(locator, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), grid.shape))]
         back = body.box.low[1] + self.rules.posterior_share * (body.box.high[1] - body.box.low[1])
         found = find_regions(argmax_labels(logits), grid, locator.classes, body.midline, self.rules, back)
         run.progress(0.3, 1)

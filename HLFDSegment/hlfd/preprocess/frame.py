@@ -66,14 +66,18 @@ class AlignedFrame:
         return values, Grid(start, spacing, values.shape)
 
     def sample(self, grid: Grid) -> NDArray[np.float32]:
-        """Return HU on ``grid`` by block means and linear interpolation."""
+        """Return HU on ``grid`` by block means and linear interpolation; air outside the volume, as in training."""
         z, y, x = (
             make_axis(size, step, start, count, out_step)
             for size, step, start, count, out_step in zip(
                 self.volume.array.shape, self.volume.spacing, grid.start, grid.shape, grid.spacing
             )
         )
-        return resample(self.volume.array, (z, y, x))  # its matrix products use all cores by themselves
+        hu = resample(self.volume.array, (z, y, x))  # its matrix products use all cores by themselves
+        for axis, (low, high) in enumerate(zip(self.box.low, self.box.high)):
+            place = grid.start[axis] + grid.spacing[axis] * np.arange(grid.shape[axis])
+            hu[(slice(None),) * axis + ((place < low) | (place > high),)] = AIR_HU
+        return hu
 
     def to_ras(self, point: Triple) -> Triple:
         """Return the RAS position (x, y, z) of a frame position."""
