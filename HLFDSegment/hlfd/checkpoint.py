@@ -105,6 +105,8 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read a training state (no code is executed); raise ``ModelError`` if the file is missing or damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises many types for a damaged file
         raise ModelError(f'"{path}" is not a readable training state: {error}.', "Remove it to start anew.") from error
     if not isinstance(state, dict):

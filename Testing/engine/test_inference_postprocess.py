@@ -64,6 +64,32 @@ def test_a_sheet_that_barely_touches_the_kidney_is_no_lesion_of_it(clean, labels
     assert (tolerant[sheet] == 2).any()
 
 
+def test_the_few_voxels_of_a_mass_that_say_otherwise_follow_the_others(clean, labels, make):
+    mass = make.ellipsoid(SHAPE, (2, 2, 2), (28, 60, 60), (14, 14, 14))
+    labels[mass] = 2
+    labels[make.ellipsoid(SHAPE, (2, 2, 2), (26, 60, 60), (7, 7, 7)) & mass] = 3
+    cleaned, _ = clean(labels)
+    assert (cleaned[mass] == 2).all()
+
+
+def test_a_mass_that_is_half_a_cyst_stays_as_it_is(clean, labels, make):
+    mass = make.ellipsoid(SHAPE, (2, 2, 2), (28, 60, 60), (14, 14, 14))
+    labels[mass] = 2
+    mass[:, 30:] = False
+    labels[mass] = 3
+    expected = labels.copy()
+    np.testing.assert_array_equal(clean(labels)[0], expected)
+
+
+def test_masses_that_do_not_touch_decide_by_themselves(clean, labels, make):
+    tumor = make.ellipsoid(SHAPE, (2, 2, 2), (30, 60, 45), (12, 12, 12))
+    cyst = make.ellipsoid(SHAPE, (2, 2, 2), (30, 60, 85), (5, 5, 5))
+    labels[tumor], labels[cyst] = 2, 3
+    cleaned, _ = clean(labels)
+    assert (cleaned[tumor] == 2).all()
+    assert (cleaned[cyst] == 3).all()
+
+
 def test_a_second_component_on_one_side_is_dropped(clean, labels):
     labels[5:9, 5:20, 5:20] = 1
     cleaned, _ = clean(labels)

