@@ -1,4 +1,4 @@
-"""``hlfd bench pipeline|network|distillation``: speed and memory as ratios within one run on this machine."""
+"""``hlfd bench pipeline|network|distillation|robustness``: speed and memory as ratios within one run, and failures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hlfd.cli import bench_robustness
 from hlfd.cli.console import Console
 from hlfd.cli.plain import columns
 from hlfd.cli.signals import interrupt_at_once
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pipeline.set_defaults(measure=_pipeline)
     network = kinds.add_parser("network", help="one pass of each network, against this machine's matrix product")
     network.set_defaults(measure=_network)
-    for kind in (pipeline, network):
+    robustness = kinds.add_parser("robustness", help="Dice and failures of a kidney model under unusual conditions")
+    bench_robustness.add_arguments(robustness)
+    robustness.set_defaults(measure=bench_robustness.measure)
+    for kind in (pipeline, network, robustness):
         kind.add_argument("--model", default="kidney", help="name, name/version, or package folder (default: kidney)")
     distillation = kinds.add_parser("distillation", help="a training step with a teacher beside it, and with its cache")
     distillation.add_argument("--teacher", default="dynunet", help="network of the teacher (default: dynunet)")
@@ -32,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     distillation.add_argument("--repeats", type=int, default=3, help="rounds of which the best counts")
     distillation.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     distillation.set_defaults(measure=_distillation, model=None)
-    for kind in (pipeline, network, distillation):
+    for kind in (pipeline, network, distillation, robustness):
         kind.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses all")
 
 

@@ -84,11 +84,13 @@ def render(
     seed: int,
     settings: AcquisitionSettings | None = None,
     scan: Scan | None = None,
+    averaged: int = 1,
 ) -> torch.Tensor:
     """Return float32 HU (k, j, i) of uint8 ``tissue`` (k, j, i), a whole anatomy or a patch of one.
 
     ``spacing_mm`` is one value or (x, y, z). ``scan`` fixes patient and scanner (``draw_scan``); without it they
-    are drawn from ``seed`` too.
+    are drawn from ``seed`` too. A slice of the image is the mean of ``averaged`` neighbouring slices of ``tissue``,
+    as a thick slice is; the number of slices must be a multiple of it.
     """
     rng = np.random.default_rng([seed, 2])
     scan = scan or draw_scan(rng, settings)
@@ -100,6 +102,9 @@ def render(
     image = _look_up(patient.hu, index)
     image += _look_up(patient.coarse, index) * _field(tissue.shape, spacing, 24.0, generator, device)
     image += _look_up(patient.fine, index) * _field(tissue.shape, spacing, 5.5, generator, device)
+    if averaged > 1:
+        image = image.unflatten(0, (-1, averaged)).mean(1)
+        tissue, spacing[0] = tissue[averaged // 2 :: averaged], spacing[0] * averaged
     image = _blur(
         image,
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from hlfd.phantom.kidneys import (
 )
 from hlfd.phantom.organs import paint_organs
 from hlfd.phantom.shapes import KidneyShape, kits_kidneys, procedural_kidneys
+from hlfd.phantom.variation import Variation, vary
 from hlfd.volume import LabelMap
 
 
@@ -96,6 +98,33 @@ def build_anatomy(settings: AnatomySettings, seed: int, kits: LabelMap | None = 
 
     The same settings, seed, label map and device type give the same voxels.
     """
+    return build_variations(settings, seed, (Variation(),), kits, device)[Variation()]
+
+
+def build_variations(
+    settings: AnatomySettings,
+    seed: int,
+    variations: Sequence[Variation],
+    kits: LabelMap | None = None,
+    device: str = "cpu",
+) -> dict[Variation, Anatomy]:
+    """Return the anatomy of ``seed`` with each of ``variations``; all else is as ``build_anatomy`` has it."""
+    anatomies = {}
+    for removed in dict.fromkeys(variation.removed for variation in variations):
+        canvas, frame, kidneys = _paint(settings, seed, removed, kits, device)
+        ordinary = canvas.tissue
+        for variation in variations:
+            if variation.removed == removed:
+                canvas.tissue = ordinary.clone()
+                vary(canvas, frame, kidneys, variation, seed)
+                anatomies[variation] = Anatomy(canvas.tissue, canvas.grid.affine, canvas.grid.spacing, seed)
+    return anatomies
+
+
+def _paint(
+    settings: AnatomySettings, seed: int, removed: str | None, kits: LabelMap | None, device: str
+) -> tuple[Canvas, Frame, list[Kidney]]:
+    """Paint the patient of ``seed`` without the kidney that is ``removed``."""
     rng = np.random.default_rng([seed, 1])
     frame = draw_frame(rng, settings.size, settings.fatness)
     kidneys = _place(settings, frame, kits, rng)
@@ -109,11 +138,14 @@ def build_anatomy(settings: AnatomySettings, seed: int, kits: LabelMap | None = 
     amount = rng.uniform(0, 20) * rng.uniform(0.2, 1)
     for kidney, touch in zip(kidneys, touching):
         fat_field(kidney, amount, touch, rng)
-        paint_surroundings(canvas, frame, kidney)
+        before = canvas.tissue.clone() if kidney.shape.side == removed else None
+        paint_surroundings(canvas, frame, kidney)  # also of a kidney that is missing, for what it draws
+        canvas.tissue = canvas.tissue if before is None else before
+    kidneys = [kidney for kidney in kidneys if kidney.shape.side != removed]
     for kidney in kidneys:
         paint_kidney(canvas, kidney)
     paint_extras(canvas, frame, settings.arms, settings.table)
-    return Anatomy(canvas.tissue, canvas.grid.affine, canvas.grid.spacing, seed)
+    return canvas, frame, kidneys
 
 
 def _grid(settings: AnatomySettings, frame: Frame, rng: np.random.Generator) -> Grid:

@@ -18,14 +18,14 @@ from hlfd.phantom.shapes import SHAPE_MM, KidneyShape
 from hlfd.phantom.tissues import T
 
 SUBTYPES = {"clear_cell": T.TUMOR_CLEAR_CELL, "papillary": T.TUMOR_PAPILLARY, "chromophobe": T.TUMOR_CHROMOPHOBE}
-_YIELDING = (
+YIELDING = (  # what gives way to a kidney and its masses
     *(T.FAT_VISCERAL, T.MESENTERIC_VESSEL, T.LIVER, T.LIVER_VESSEL, T.LIVER_METASTASIS, T.LIVER_HCC, T.GALLBLADDER),
     *(T.SPLEEN, T.PANCREAS, T.STOMACH_WALL, T.STOMACH_FLUID, T.STOMACH_GAS, T.BOWEL_WALL, T.BOWEL_FLUID),
     *(T.BOWEL_CONTRAST, T.BOWEL_GAS, T.BOWEL_FAECES, T.LUNG, T.LUNG_VESSEL),
 )
 
 
-_RENAL = (
+RENAL = (
     *(T.FAT_PERIRENAL, T.FAT_SINUS, T.RENAL_PELVIS, T.STONE, T.VEIN, T.ARTERY, T.CYST, T.CYST_COMPLEX, T.ADRENAL),
     *(T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA, T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA),
 )
@@ -225,7 +225,7 @@ def paint_surroundings(canvas: Canvas, frame: Frame, kidney: Kidney) -> None:
     box, values = _sample(canvas, kidney, ["fat"])
     if box is None:
         return
-    canvas.fill(values[0] < 0, T.FAT_PERIRENAL, box, over=_YIELDING)
+    canvas.fill(values[0] < 0, T.FAT_PERIRENAL, box, over=YIELDING)
     strands = canvas.sample(torch.sqrt(canvas.noise(20.0, box) ** 2 + canvas.noise(20.0, box) ** 2), box)
     canvas.fill((values[0] < 0) & (strands < rng.uniform(0.0, 0.13)), T.MESENTERIC_VESSEL, box, over=(T.FAT_PERIRENAL,))
     hilum, sign = kidney.hilum, -1 if kidney.shape.side == "left" else 1
@@ -274,14 +274,14 @@ def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
     left = kidney.shape.side == "left"
     cortex = T.KIDNEY_LEFT_CORTEX if left else T.KIDNEY_RIGHT_CORTEX
     medulla = T.KIDNEY_LEFT_MEDULLA if left else T.KIDNEY_RIGHT_MEDULLA
-    canvas.fill(f["gap"] < 0, T.FAT_SINUS, box, over=(*_YIELDING, T.FAT_PERIRENAL))
+    canvas.fill(f["gap"] < 0, T.FAT_SINUS, box, over=(*YIELDING, T.FAT_PERIRENAL))
     canvas.fill(f["hull"] < 0, cortex, box)
     canvas.fill((f["hull"] < 0) & (f["medulla"] < 0), medulla, box)
     solid = (f["hull"] < -2.0) & (f["sinus"] < 0) & (f["tumor"] > 1.0)
     canvas.fill(solid, T.FAT_SINUS, box, over=(cortex, medulla))
     canvas.fill(f["pelvis"] < 0, T.RENAL_PELVIS, box, over=(T.FAT_SINUS,))
     canvas.fill(f["stone"] < 0, T.STONE, box, over=(T.FAT_SINUS, T.RENAL_PELVIS, medulla))
-    room = (*_YIELDING, *_RENAL)  # cysts push organs aside, not bone or the body wall
+    room = (*YIELDING, *RENAL)  # cysts push organs aside, not bone or the body wall
     canvas.fill(f["cyst"] < 0, T.CYST, box, over=room)
     canvas.fill(f["complex"] < 0, T.CYST_COMPLEX, box, over=room)
     canvas.fill(f["septum"] < 0, T.CYST_SEPTUM, box, over=(T.CYST_COMPLEX,))
@@ -289,7 +289,7 @@ def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:
 
 
 def _paint_tumor(canvas: Canvas, kidney: Kidney, box: Box, f: dict[str, torch.Tensor]) -> None:
-    room = canvas.allowed((*_YIELDING, *_RENAL))[canvas.tissue[canvas.voxels(box)].int()]
+    room = canvas.allowed((*YIELDING, *RENAL))[canvas.tissue[canvas.voxels(box)].int()]
     inside = (f["tumor"] < 0) & (room | (f["hull"] < 0))
     if not bool(inside.any()) or kidney.tumor_kinds is None:
         return

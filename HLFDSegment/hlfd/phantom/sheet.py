@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hlfd.phantom.anatomy import AnatomySettings
 from hlfd.phantom.shapes import kits_cases, load_kits
 from hlfd.phantom.simulate import PhantomSettings, simulate
+from hlfd.volume import LabelMap, Volume
 
 TILE = 224
 WINDOW_HU = (-160.0, 240.0)
@@ -24,14 +25,19 @@ def sheet(out_png: Path, seeds: Sequence[int], settings: PhantomSettings | None 
     for seed in seeds:
         kits = load_kits(cases[seed % len(cases)]) if cases else None
         volume, labels = simulate(settings or PhantomSettings(AnatomySettings()), seed, kits)
-        rows.append(_row(volume.array, labels.array, volume.spacing))
-    picture = np.vstack(rows)
-    sitk.WriteImage(sitk.GetImageFromArray(picture), str(out_png))
+        rows.append(sheet_row(volume, labels))
+    return write_sheet(out_png, rows)
+
+
+def write_sheet(out_png: Path, rows: Sequence[NDArray[np.uint8]]) -> Path:
+    """Write rows of ``sheet_row`` below each other."""
+    sitk.WriteImage(sitk.GetImageFromArray(np.vstack(rows)), str(out_png))
     return Path(out_png)
 
 
-def _row(image: NDArray, labels: NDArray, spacing: tuple[float, float, float]) -> NDArray[np.uint8]:
-    x, y, z = spacing
+def sheet_row(volume: Volume, truth: LabelMap) -> NDArray[np.uint8]:
+    """Return four axial, two coronal and one sagittal slice of a scan in RAS order, placed by its kidneys."""
+    (x, y, z), image, labels = volume.spacing, volume.array, truth.array
     where = np.argwhere((labels > 0) & (labels < 5))
     low, mid, high = (np.percentile(where, q, axis=0).astype(int) for q in (8, 50, 88))
     end = image.shape[0] - 1
