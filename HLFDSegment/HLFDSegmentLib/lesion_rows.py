@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import slicer
 
-from hlfd.words import number
+from hlfd.words import number, sureness
 from HLFDSegmentLib.tables import find_table
 
-HEADERS = ("Lesion", "Side", "Volume (ml)", "Diameters (mm)", "HU")
+HEADERS = ("Lesion", "Side", "Volume (ml)", "Diameters (mm)", "HU", "Confidence")
+_UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class _Values:
         return self._table.GetValueByName(self._row, name).ToString()
 
     def number(self, name: str) -> float:
+        if self._table.GetColumnByName(name) is None:  # a scene of an earlier version
+            return _UNKNOWN
         return self._table.GetValueByName(self._row, name).ToDouble()
 
 
@@ -61,10 +64,12 @@ def _lesion(table: slicer.vtkMRMLTableNode, index: int) -> Row:
         number(values.number("volume_ml")),
         f"{number(long, 0)} \u00d7 {number(short, 0)}",
         f"{number(values.number('hu_mean'), 0)} ± {number(values.number('hu_sd'), 0)}",
+        sureness(values.number("confidence")),
     )
     hint = (
         f"Axial diameters {number(long)} \u00d7 {number(short)} mm, longest in 3-D "
-        f"{number(values.number('longest_diameter_mm'))} mm. Click to show it in all slice views."
+        f"{number(values.number('longest_diameter_mm'))} mm. Confidence: the share of true ones among simulated "
+        "lesions like it. Click to show it in all slice views."
     )
     return Row(cells, hint, tuple(values.number(f"{axis}_mm") for axis in "ras"))
 
@@ -78,5 +83,6 @@ def _structure(table: slicer.vtkMRMLTableNode, index: int) -> Row:
         number(values.number("volume_ml")) if found else "-",
         number(values.number("longest_diameter_mm"), 0) if found else "-",
         f"{number(values.number('hu_mean'), 0)} ± {number(values.number('hu_sd'), 0)}" if found else "-",
+        "",
     )
     return Row(cells, "Longest diameter in 3-D." if found else "Not found in this CT.")

@@ -42,6 +42,7 @@ LESION_COLUMNS = (
     Column("number", "Lesion", int),
     Column("name", "Kind", str),
     Column("side", "Side", str),
+    Column("confidence", "Confidence", float),
     Column("volume_ml", "Volume", float, "ml"),
     Column("longest_diameter_mm", "Longest diameter", float, "mm"),
     Column("axial_long_mm", "Axial diameter", float, "mm"),

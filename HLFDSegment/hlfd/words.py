@@ -23,6 +23,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+LIKELY, UNCERTAIN = 0.7, 0.3
+"""The confidence from which on a lesion is called likely, and uncertain; below it is doubtful."""
+
+
+def sureness(confidence: float | None) -> str:
+    """Return a lesion's confidence in words: "likely, 86 %", "uncertain, 45 %", "doubtful, 12 %"; a dash for None."""
+    if confidence is None or not math.isfinite(confidence):
+        return "-"
+    word = "likely" if confidence >= LIKELY else "uncertain" if confidence >= UNCERTAIN else "doubtful"
+    return f"{word}, {100 * confidence:.0f} %"
+
+
 def nested(value: Any) -> str:
     """Return nested mappings and lists as one line of text."""
     if isinstance(value, dict):

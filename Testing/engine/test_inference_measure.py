@@ -69,23 +69,24 @@ def image(make):
 
 
 def test_lesions_carry_size_hu_side_and_place(image, exact_package):
-    lesions = find_lesions(image, make_roles(exact_package), lambda index: "left" if index[2] < 30 else "right", 0.05)
-    assert len(lesions) == 1
-    lesion = lesions[0]
+    side = lambda index: "left" if index[2] < 30 else "right"  # noqa: E731
+    ((lesion, points),) = find_lesions(image, make_roles(exact_package), side, 0.05, lambda label, points: points)
     assert (lesion.number, lesion.name, lesion.side) == (1, "kidney tumor", "left")
     assert lesion.volume_ml == pytest.approx(2.1, abs=0.15)
     assert lesion.centroid_ras == pytest.approx((120, 230, 320), abs=0.01)
     assert (lesion.hu_mean, lesion.hu_sd) == (80, 0)
-    tumor = measure_structure(image, KIDNEY_TUMOR, lesions)
+    assert {int(image.labels[tuple(point)]) for point in points} == {KIDNEY_TUMOR.value}
+    tumor = measure_structure(image, KIDNEY_TUMOR, (lesion,))
     assert tumor.longest_diameter_mm == lesion.longest_diameter_mm
 
 
 def test_a_lesion_below_the_smallest_volume_is_given_back_to_the_kidney(image, exact_package):
-    find_lesions(image, make_roles(exact_package), lambda index: "left", 0.05)
+    find_lesions(image, make_roles(exact_package), lambda index: "left", 0.05, lambda label, points: None)
     assert image.labels[20, 30, 45] == 1
 
 
 def test_all_lesions_are_kept_when_no_smallest_volume_is_set(image, exact_package):
-    lesions = find_lesions(image, make_roles(exact_package), lambda index: "left", 0.0)
-    assert [round(lesion.volume_ml, 3) for lesion in lesions][1] == 0.001
-    assert [lesion.number for lesion in lesions] == [1, 2]
+    roles = make_roles(exact_package)
+    lesions = find_lesions(image, roles, lambda index: "left", 0.0, lambda label, points: None)
+    assert [round(lesion.volume_ml, 3) for lesion, _ in lesions][1] == 0.001
+    assert [lesion.number for lesion, _ in lesions] == [1, 2]

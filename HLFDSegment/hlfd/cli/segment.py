@@ -12,7 +12,7 @@ from hlfd.config import BACKENDS, MODES, SegmentSettings
 from hlfd.errors import UsageError
 from hlfd.events import CancelToken
 from hlfd.ranks import current_ranks
-from hlfd.words import duration, number
+from hlfd.words import duration, number, sureness
 
 _SHOWN_LESIONS = 12
 OUTPUT_FORMATS = ("nii.gz", "seg.nrrd", "nrrd", "mha", "nii")
@@ -82,7 +82,8 @@ def summary(done: SegmentedCase) -> list[str]:
     for lesion in result.lesions[:_SHOWN_LESIONS]:
         where = f", {lesion.side}" if lesion.side else ""
         size = f"{number(lesion.volume_ml)} ml, {number(lesion.axial_long_mm)} x {number(lesion.axial_short_mm)} mm"
-        lines.append(f"  {lesion.number}. {lesion.name}{where}: {size}")
+        sure = "" if lesion.confidence is None else f", {sureness(lesion.confidence)}"
+        lines.append(f"  {lesion.number}. {lesion.name}{where}: {size}{sure}")
     if len(result.lesions) > _SHOWN_LESIONS:
         lines.append(f"  and {len(result.lesions) - _SHOWN_LESIONS} smaller ones")
     if result.demonstration:

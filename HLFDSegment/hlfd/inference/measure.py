@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlfd.inference.diameters import axial_diameters, diameter, row_ends, to_ras
+from hlfd.inference.quality_lesions import LesionEvidence
 from hlfd.inference.result import Lesion, Structure
 from hlfd.inference.roles import Roles
 from hlfd.labels import Label
@@ -16,6 +18,8 @@ from hlfd.preprocess.components import components, index_box
 from hlfd.preprocess.frame import box_slices
 
 SideOf = Callable[[tuple[float, float, float]], str]
+EvidenceOf = Callable[[Label, NDArray[np.int64]], Optional[LesionEvidence]]
+_ASKED = 500  # voxels of a lesion that are enough to find its evidence
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,15 @@ def measure_structure(image: Image, label: Label, lesions: tuple[Lesion, ...]) -
     )
 
 
-def find_lesions(image: Image, roles: Roles, side_of: SideOf, min_ml: float) -> tuple[Lesion, ...]:
-    """Return the lesions, largest first, numbered from 1.
+def find_lesions(
+    image: Image, roles: Roles, side_of: SideOf, min_ml: float, evidence_of: EvidenceOf
+) -> list[tuple[Lesion, LesionEvidence | None]]:
+    """Return the lesions with what speaks for them, largest first, numbered from 1.
 
     Components below ``min_ml`` are given back to the organ around them (in ``image.labels``). ``side_of`` takes a
-    (z, y, x) index and returns "left", "right" or "".
+    (z, y, x) index and returns "left", "right" or ""; ``evidence_of`` takes the label and (n, 3) such indices.
     """
-    lesions = []
+    lesions: list[tuple[Lesion, LesionEvidence | None]] = []
     for label in roles.lesion_labels:
         mask = image.labels == label.value
         low, high = index_box(mask)
@@ -69,9 +75,11 @@ def find_lesions(image: Image, roles: Roles, side_of: SideOf, min_ml: float) -> 
             if part.voxels * image.voxel_ml < min_ml:
                 _give_back(image.labels, inside, first, last, roles)
             else:
-                lesions.append(_lesion(image, label, inside, first, side_of))
-    lesions.sort(key=lambda lesion: -lesion.volume_ml)
-    return tuple(replace(lesion, number=n) for n, lesion in enumerate(lesions, 1))
+                asked = np.flatnonzero(inside)[:: part.voxels // _ASKED + 1]
+                points = np.stack(np.unravel_index(asked, inside.shape), axis=1) + first
+                lesions.append((_lesion(image, label, inside, first, side_of), evidence_of(label, points)))
+    lesions.sort(key=lambda pair: -pair[0].volume_ml)
+    return [(replace(lesion, number=n), evidence) for n, (lesion, evidence) in enumerate(lesions, 1)]
 
 
 def _give_back(

@@ -26,7 +26,8 @@ class Lesion:
     """One connected tumour or cyst.
 
     ``axial_long_mm`` and ``axial_short_mm`` are the longest diameter in the axial plane where it is largest and
-    the longest perpendicular to it there (as in RECIST); ``centroid_ras`` is in mm.
+    the longest perpendicular to it there (as in RECIST); ``centroid_ras`` is in mm. ``confidence`` is the share, 0 to
+    1, of true lesions that was measured among lesions like it; None where the model was not calibrated.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Lesion:
     hu_mean: float
     hu_sd: float
     centroid_ras: tuple[float, float, float]
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ class Roles:
     lesion_labels: tuple[Label, ...]
     organ_labels: tuple[Label, ...]
 
+    @property
+    def cysts(self) -> tuple[int, ...]:
+        """The classes among ``lesions`` that mean cysts."""
+        values = {label.value for label in self.lesion_labels if label.name.split()[-1] == "cyst"}
+        return tuple(index for index in self.lesions if self.left[index] in values)
+
 
 def is_lesion(name: str) -> bool:
     """Return whether a class or label name means a tumour or cyst."""

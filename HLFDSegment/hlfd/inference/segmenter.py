@@ -14,11 +14,23 @@ from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
 from hlfd.inference.backends import choose_backend, cpu_threads, load_backend
 from hlfd.inference.export import Values, crop_to_foreground, export_labels
 from hlfd.inference.measure import Image, find_lesions, measure_structure
-from hlfd.inference.postprocess import argmax_labels, clean_region
+from hlfd.inference.postprocess import argmax_labels, clean_region, relabel
+from hlfd.inference.quality import NOTHING, UNLIKE, Quality, evidence_at
+from hlfd.inference.quality_image import (
+    ImageFacts,
+    LocatorFacts,
+    OrganFacts,
+    image_facts,
+    located_share,
+    locator_facts,
+    refined_share,
+)
+from hlfd.inference.quality_lesions import LesionEvidence, RegionEvidence, gather_evidence
 from hlfd.inference.regions import Found, RegionRules, find_regions, side_of
 from hlfd.inference.result import Lesion, SegmentationResult, Structure
 from hlfd.inference.roles import make_roles
 from hlfd.inference.tiling import Backend, predict
+from hlfd.labels import Label
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.preprocess.body import Body, find_body
 from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame, box_slices, make_frame
@@ -80,13 +92,36 @@ class Located:
 
 
 @dataclass(frozen=True)
+class _Regions:
+    """What to refine: boxes, how surely each holds an organ, and what the locator found, None without a locator."""
+
+    boxes: list[Box]
+    shares: list[float]
+    found: Found | None = None
+    locator: LocatorFacts | None = None
+
+
+@dataclass(frozen=True)
 class _Exported:
-    """One refined region: its box, the plane between the sides, and the index box that was written."""
+    """One refined region: its box, the plane between the sides, the index box that was written, and what it shows."""
 
     box: Box
     plane: float
     low: list[int]
     high: list[int]
+    organ: OrganFacts | None = None
+    lesions: RegionEvidence | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A result, and the numbers that its confidences and warnings are made of: one evidence per lesion."""
+
+    result: SegmentationResult
+    image: ImageFacts
+    locator: LocatorFacts | None
+    organs: tuple[OrganFacts, ...]
+    evidence: tuple[LesionEvidence | None, ...]
 
 
 class Segmenter:
@@ -101,6 +136,7 @@ class Segmenter:
         self.settings = settings or SegmentSettings()
         self.roles = make_roles(package)
         self.rules = RegionRules.of(package)
+        self.quality = Quality.of(package, self.rules.organs)
         self.threads = cpu_threads(self.settings)
         wanted = (None if self.settings.mode == "box" else package.locator, package.refiner)
         self.backend, self.device = choose_backend(self.settings, wanted)
@@ -117,6 +153,10 @@ class Segmenter:
 
     def run(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> SegmentationResult:
         """Segment ``volume``; the label map lies on its grid. Raises ``CancelledError`` when cancelled."""
+        return self.examine(volume, on_event, cancel).result
+
+    def examine(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Examined:
+        """Segment as ``run`` does and return what speaks for and against the result, too."""
         run = _Run(on_event, cancel)
         begin = time.perf_counter()
         run.stage("prepare")
@@ -126,16 +166,21 @@ class Segmenter:
         if not body.found:
             run.warn("No body was found in the image; all of it was searched.")
         run.progress(0.05, 1)
-        boxes, found = self._regions(frame, body, run)
+        image = image_facts(frame, body.box)
+        unlike = self.quality.warning(image, NOTHING)
+        if unlike is not None:
+            run.warn(unlike)
+        regions = self._regions(frame, body, run) if unlike is None else _Regions([], [])
         labels = np.zeros(volume.shape, np.uint8)
         seen = view.orientation.view(labels)
-        exported = [self._refine(frame, box, body, found, seen, run) for box in boxes]
+        todo = zip(regions.boxes, regions.shares)
+        exported = [self._refine(frame, box, body, regions.found, share, seen, run) for box, share in todo]
         run.stage("measure")
-        structures, lesions = self._measure(view, frame, seen, exported, body)
+        structures, lesions, evidence = self._measure(view, frame, seen, exported, body)
         run.close()
         run.progress(1, 1)
         run.timing["total"] = time.perf_counter() - begin
-        return SegmentationResult(
+        result = SegmentationResult(
             label_map=LabelMap(labels, volume.affine, self.package.labels),
             structures=structures,
             lesions=lesions,
@@ -144,11 +189,13 @@ class Segmenter:
             demonstration=self.package.demonstration,
             device=self.device,
             backend=self.backend,
-            mode="box" if found is None else "roi",
+            mode="box" if regions.boxes and regions.found is None else "roi",
             timing=run.timing,
             warnings=tuple(run.warnings),
-            regions=tuple(_ras_box(frame, box) for box in boxes),
+            regions=tuple(_ras_box(frame, box) for box in regions.boxes),
         )
+        organs = tuple(e.organ for e in exported if e.organ is not None)
+        return Examined(result, image, regions.locator, organs, evidence)
 
     def locate(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Located:
         """Find the regions that ``run`` would refine, without refining them."""
@@ -156,35 +203,47 @@ class Segmenter:
         run.stage("prepare")
         frame = make_frame(canonical(volume), self.threads)
         body = find_body(frame)
-        boxes, _ = self._regions(frame, body, run)
+        boxes = self._regions(frame, body, run).boxes
         return Located(frame, tuple(boxes), body.midline, tuple(run.warnings))
 
     def refiner_logits(self, hu: NDArray[np.float32], cancel: CancelToken | None = None) -> NDArray[np.float32]:
         """Return the refiner's logits (classes, z, y, x) of HU (z, y, x) at its spacing, padded to its divisor."""
         return self._predict(self.package.refiner, hu, _Run(ignore, cancel))
 
-    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> tuple[list[Box], Found | None]:
-        """Return the boxes to refine and what the locator found, None where the whole body is refined."""
+    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> _Regions:
+        """Return what to refine: where the locator finds the organ, or the whole body."""
         locator = self.package.locator
         if self.settings.mode == "box" or locator is None:
             if self.settings.mode == "roi":
                 run.warn("This model has no locator, so the whole body was searched.")
-            return [body.box], None
+            return _Regions([body.box], [1.0])
         run.stage("locate")
         grid, padded = grid_over(body.box, locator.spacing_mm), grid_over(body.box, locator.spacing_mm, locator.divisor)
         logits = self._predict(locator, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), grid.shape))]
         back = body.box.low[1] + self.rules.posterior_share * (body.box.high[1] - body.box.low[1])
-        found = find_regions(argmax_labels(logits), grid, locator.classes, body.midline, self.rules, back)
+        facts, labels = locator_facts(logits), argmax_labels(logits)
+        unlike = self.quality.warning(facts, NOTHING)
+        if unlike is not None:
+            run.warn(unlike)
+            return _Regions([], [], None, facts)
+        found = find_regions(labels, grid, locator.classes, body.midline, self.rules, back)
         run.progress(0.3, 1)
         if found.boxes:
             limits = body.box.grown(self.rules.margin_mm).clipped(frame.box)
-            return [box.clipped(limits) for box in found.boxes], found
+            boxes = [box.clipped(limits) for box in found.boxes]
+            classes = [locator.classes.index(organ) for organ in self.rules.organs]
+            mask = found.support & np.isin(labels, classes)
+            return _Regions(boxes, [located_share(logits, mask, grid, box, classes) for box in boxes], found, facts)
         organs = " or ".join(self.rules.organs)
+        # A model that knows its limits does not go on where it saw no organ: it would invent one.
+        if self.quality.limits is not None:
+            run.warn(f"{UNLIKE}: it shows no {organs}. {NOTHING}")
+            return _Regions([], [], found, facts)
         if self.settings.mode == "roi":
             run.warn(f"No {organs} was found; the result is empty. Mode box searches the whole body.")
-            return [], found
+            return _Regions([], [], found, facts)
         run.warn(f"No {organs} was found at low resolution, so the whole body was searched; check the result.")
-        return [body.box], None
+        return _Regions([body.box], [1.0], None, facts)
 
     def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: _Run) -> NDArray[np.float32]:
         """Run a network; when the GPU has no memory left, with smaller tiles, in the end on the CPU."""
@@ -211,6 +270,7 @@ class Segmenter:
         box: Box,
         body: Body,
         found: Found | None,
+        located: float,
         out: NDArray[np.uint8],
         run: _Run,
     ) -> _Exported:
@@ -223,6 +283,12 @@ class Segmenter:
         labels = argmax_labels(logits)
         outside = None if found is None else found.outside(exact)
         plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline, outside)
+        organ = OrganFacts(located, refined_share(logits, labels, self.roles))
+        unlike = self.quality.warning(organ, "Nothing was marked there.") if labels.any() else None
+        if unlike is not None:
+            run.warn(unlike)
+            relabel(logits, labels, labels > 0, 0)
+        lesions = gather_evidence(logits, labels, exact, self.roles)
         run.stage("export")
         if not labels.any():
             return _Exported(box, plane, [0, 0, 0], [0, 0, 0])
@@ -230,7 +296,7 @@ class Segmenter:
         low, high = export_labels(*crop_to_foreground(logits, exact, labels), frame, values, out)
         share = 1 if found is None else len(found.boxes)
         run.progress(run.done + 0.65 / share, 1)
-        return _Exported(box, plane, low, high)
+        return _Exported(box, plane, low, high, organ, lesions)
 
     def _measure(
         self,
@@ -239,7 +305,7 @@ class Segmenter:
         labels: NDArray[np.uint8],
         exported: list[_Exported],
         body: Body,
-    ) -> tuple[tuple[Structure, ...], tuple[Lesion, ...]]:
+    ) -> tuple[tuple[Structure, ...], tuple[Lesion, ...], tuple[LesionEvidence | None, ...]]:
         written = [e for e in exported if min(e.high) > 0] or [_Exported(body.box, 0.0, [0, 0, 0], [1, 1, 1])]
         low = np.min([e.low for e in written], axis=0).tolist()
         high = np.max([e.high for e in written], axis=0).tolist()
@@ -252,8 +318,15 @@ class Segmenter:
             planes = [e.plane for e in exported if e.box.touches(Box(point, point))]
             return side_of(point[2], planes[0] if planes else body.midline) if self.rules.sided else ""
 
-        lesions = find_lesions(image, self.roles, side, self.settings.min_tumor_ml)
-        return tuple(measure_structure(image, label, lesions) for label in self.package.labels), lesions
+        regions = [e.lesions for e in exported if e.lesions is not None]
+
+        def evidence(label: Label, points: NDArray[np.int64]) -> LesionEvidence | None:
+            return evidence_at(regions, frame.positions(points + low), label.name.split()[-1] == "cyst")
+
+        found = find_lesions(image, self.roles, side, self.settings.min_tumor_ml, evidence)
+        lesions = tuple(replace(lesion, confidence=self.quality.lesion(known)) for lesion, known in found)
+        structures = tuple(measure_structure(image, label, lesions) for label in self.package.labels)
+        return structures, lesions, tuple(known for _, known in found)
 
 
 def _ras_box(frame: AlignedFrame | ObliqueFrame, box: Box) -> tuple[Triple, Triple]:

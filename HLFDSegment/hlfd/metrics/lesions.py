@@ -58,6 +58,13 @@ def _matches(
     return true, found
 
 
+def true_components(pred: NDArray[np.bool_], ref: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """Return the lesions of ``pred`` (k, j, i) as 1..n, and per lesion whether ``detect`` counts it as true."""
+    pred_labels, pred_sizes = components(pred)
+    ref_labels, ref_sizes = components(ref)
+    return pred_labels, _matches(pred_labels, ref_labels, (pred_sizes, ref_sizes))[0]
+
+
 def detect(pred: NDArray[np.bool_], ref: NDArray[np.bool_], voxel_ml: float) -> Detection:
     """Match the lesions of two (k, j, i) masks on one grid; ``voxel_ml`` is the volume of a voxel in ml."""
     pred_labels, pred_sizes = components(pred)

@@ -24,6 +24,7 @@ def model_card(description: dict[str, Any]) -> str:
         "## Networks\n" + _networks(d),
         "## Training\n" + _nested(d["provenance"]),
         "## Accuracy\n" + _nested(d["metrics"]),
+        *(["## Quality signal\n" + _quality(d["quality"])] if d.get("quality") else []),
         f"## Licence\n{d['licence']}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -37,6 +38,20 @@ def _networks(description: dict[str, Any]) -> str:
             windows = ", ".join(f"{low:g}..{high:g} HU" for low, high in entry["windows"])
             rows.append([role, entry["network"], f"{entry['spacing_mm']:g} mm", windows, ", ".join(entry["classes"])])
     return _table(["role", "network", "spacing", "windows", "classes"], rows)
+
+
+def _quality(quality: dict[str, Any]) -> str:
+    """Return how the confidence of lesions was calibrated, and the limits of images that are like the training."""
+    held_out = quality.get("confidence", {}).get("held_out")
+    parts = [f"Fitted on {quality.get('scans', 'some')} simulated scans of validation patients."]
+    if held_out:
+        parts.append(
+            f"Confidence on {held_out['lesions']} lesions of patients it was not fitted on: area under the curve "
+            f"{_short(held_out['auc'])}, calibration error {_short(held_out['calibration_error'])}."
+        )
+        rows = [[f"{b['from']:g} to {b['from'] + 0.1:g}", b["lesions"], b["true"]] for b in held_out["bins"]]
+        parts.append("\n" + _table(["confidence", "lesions", "share of true ones"], rows))
+    return "\n".join(parts)
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:

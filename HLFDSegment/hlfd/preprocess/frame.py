@@ -42,6 +42,9 @@ class Frame(Protocol):
     def position(self, index: Triple) -> Triple:
         """Return the frame position of a canonical voxel index (z, y, x)."""
 
+    def positions(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the frame positions (n, 3) of canonical voxel indices (n, 3)."""
+
 
 @dataclass(frozen=True)
 class AlignedFrame:
@@ -87,6 +90,10 @@ class AlignedFrame:
     def position(self, index: Triple) -> Triple:
         """Return the frame position of a canonical voxel index (z, y, x)."""
         return triple(i * s for i, s in zip(index, self.volume.spacing))
+
+    def positions(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the frame positions (n, 3) of canonical voxel indices (n, 3)."""
+        return np.asarray(index * np.array(self.volume.spacing))
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,10 @@ class ObliqueFrame:
     def position(self, index: Triple) -> Triple:
         """Return the frame position of a canonical voxel index (z, y, x)."""
         return triple(self.world(np.array([index]))[0])
+
+    def positions(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the frame positions (n, 3) of canonical voxel indices (n, 3)."""
+        return self.world(index.astype(np.float64))
 
 
 def make_frame(volume: Canonical, threads: int = 1) -> AlignedFrame | ObliqueFrame:

@@ -10,9 +10,9 @@ from hlfd.inference.result import SegmentationResult
 from hlfd.labels import Label
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.report.content import Agreement, ReportInput
-from hlfd.words import duration, nested, number
+from hlfd.words import LIKELY, UNCERTAIN, duration, nested, number, sureness
 
-_LESION_HEAD = ("", "Lesion", "Side", "Volume", "Axial diameters", "Longest in 3-D", "HU mean (sd)")
+_LESION_HEAD = ("", "Lesion", "Side", "Confidence", "Volume", "Axial diameters", "Longest in 3-D", "HU mean (sd)")
 _STRUCTURE_HEAD = ("", "Structure", "Volume", "Longest diameter", "HU mean (sd)")
 _AGREEMENT_HEAD = (
     "Structure",
@@ -61,6 +61,7 @@ def lesion_table(result: SegmentationResult) -> str:
             _swatch(lesion.value, result.label_map.labels),
             f"{lesion.number}. {escape(lesion.name)}",
             escape(lesion.side or "-"),
+            escape(sureness(lesion.confidence)),
             f"{number(lesion.volume_ml, 2)} ml",
             f"{number(lesion.axial_long_mm)} &times; {number(lesion.axial_short_mm)} mm",
             f"{number(lesion.longest_diameter_mm)} mm",
@@ -68,7 +69,16 @@ def lesion_table(result: SegmentationResult) -> str:
         )
         for lesion in result.lesions
     ]
-    return table(_LESION_HEAD, rows, 3)
+    return table(_LESION_HEAD, rows, 4) + _confidence_note(result)
+
+
+def _confidence_note(result: SegmentationResult) -> str:
+    if all(lesion.confidence is None for lesion in result.lesions):
+        return ""
+    return (
+        '<p class="small">Confidence: of the lesions that got such a number on simulated scans, this share was real. '
+        f"Likely is from {LIKELY:.0%} on, uncertain from {UNCERTAIN:.0%} on.</p>\n"
+    )
 
 
 def structure_table(result: SegmentationResult) -> str:

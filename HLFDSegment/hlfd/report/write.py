@@ -19,6 +19,7 @@ from hlfd.report.pictures import take_pictures
 _COLUMNS = (
     *("kind", "number", "name", "side", "value", "voxels", "volume_ml", "longest_diameter_mm"),
     *("axial_long_mm", "axial_short_mm", "hu_mean", "hu_sd", "centroid_r_mm", "centroid_a_mm", "centroid_s_mm"),
+    "confidence",
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hlfd.config import SegmentSettings
+from hlfd.data.pool import PoolSettings
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
 from hlfd.files import write_json
 from hlfd.inference.segmenter import Segmenter
@@ -63,17 +64,25 @@ def make_test_case(recipe: Recipe, case: int) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     seed = int(np.random.default_rng([recipe.test.seed, case]).integers(2**31))
+    labels, volumes = simulate_scans(recipe.test, case, seed)
+    for kind, volume in volumes.items():
+        write_volume(volume, folder / f"{kind}.nii.gz")
+    write_label_map(labels, folder / SEGMENTATION)  # last: marks it whole
+    return folder
+
+
+def simulate_scans(patients: PoolSettings, case: int, seed: int) -> tuple[LabelMap, dict[str, Volume]]:
+    """Return the exact labels of a patient of ``seed`` with the kidneys of ``case``, and a scan of every kind."""
     rng = np.random.default_rng(seed)
     plane, axial = float(rng.uniform(0.8, 1.0)), float(rng.choice([2.0, 2.5, 3.0, 4.0]))
-    settings = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **recipe.test.anatomy})
-    anatomy = build_anatomy(settings, seed, recipe.test.shape_of(case))
+    settings = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **patients.anatomy})
+    anatomy = build_anatomy(settings, seed, patients.shape_of(case))
+    volumes = {}
     for kind, phases in KINDS.items():
         acquisition = AcquisitionSettings(phase=str(rng.choice(phases)))
         hu = render(anatomy.tissue, anatomy.spacing_mm, seed, acquisition).round().numpy().astype(np.int16)
-        write_volume(Volume(hu, anatomy.affine), folder / f"{kind}.nii.gz")
-    labels = to_labels(anatomy.tissue.numpy())
-    write_label_map(LabelMap(labels, anatomy.affine, PHANTOM_LABELS), folder / SEGMENTATION)  # last: marks it whole
-    return folder
+        volumes[kind] = Volume(hu, anatomy.affine)
+    return LabelMap(to_labels(anatomy.tissue.numpy()), anatomy.affine, PHANTOM_LABELS), volumes
 
 
 def task_labels(truth: LabelMap, table: str) -> LabelMap:

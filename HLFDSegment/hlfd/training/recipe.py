@@ -21,7 +21,7 @@ from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.settings import TrainSettings
 
 NETWORK_STAGES = ("locator", "teacher", "refiner")
-STAGES = ("pool", *NETWORK_STAGES, "package", "assess")
+STAGES = ("pool", *NETWORK_STAGES, "package", "quality", "assess")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ class Recipe(PackageRecipe):
     train: PoolSettings = field(default_factory=missing("train"))
     validation: PoolSettings = field(default_factory=missing("validation"))
     test: PoolSettings = field(default_factory=missing("test"))
+    quality_patients: int = 2
+    """Patients per validation case whose scans the quality signal is fitted on."""
 
 
 def read_recipe(path: Path) -> Recipe:

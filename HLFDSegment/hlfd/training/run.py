@@ -1,4 +1,4 @@
-"""Runs a recipe: anatomies, locator, refiner, teacher, package, and its score on simulated test cases."""
+"""Runs a recipe: anatomies, networks, package, its quality signal, and its score on simulated test cases."""
 
 from __future__ import annotations
 
@@ -47,8 +47,15 @@ def run_recipe(
 
     def package() -> None:
         from hlfd.training.packaging import package_recipe
+        from hlfd.training.quality import keep_quality
 
         package_recipe(recipe, path)
+        keep_quality(recipe)
+
+    def quality() -> None:
+        from hlfd.training.quality import quality_recipe
+
+        quality_recipe(recipe, on_event, cancel)
 
     def assess() -> None:
         from hlfd.training.assess import assess_recipe
@@ -60,7 +67,7 @@ def run_recipe(
         for role in NETWORK_STAGES
         if role in recipe.networks
     }
-    ended = {"package": on_main(package), "assess": on_main(assess)}
+    ended = {"package": on_main(package), "quality": on_main(quality), "assess": on_main(assess)}
     run_stages({"pool": on_main(pools), **training, **ended}, STAGES, stages, on_event)
     return recipe.folder
 
