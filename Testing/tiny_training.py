@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from hlfd.io import write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS
 from hlfd.models.package import ModelPackage
+from hlfd.models.resources import find_recipe
 from hlfd.project import Project
 from hlfd.runs import Run, RunSettings
 from hlfd.volume import LabelMap, Volume
@@ -52,6 +55,17 @@ def draw_case(number: int = 0) -> tuple[Volume, LabelMap]:
     return volume, LabelMap(array, volume.affine, KIDNEY_LABELS)
 
 
+def enlarged(volume: Volume, labels: LabelMap, shape: tuple[int, int, int]) -> tuple[Volume, LabelMap]:
+    """Return a drawn case with more voxels (k, j, i) in the same place, and with noise that a file keeps."""
+    picks = np.ix_(*(np.arange(n) * old // n for n, old in zip(shape, volume.shape)))
+    scale = np.diag([*(old / n for n, old in zip(shape[::-1], volume.shape[::-1])), 1.0])
+    noise = np.random.default_rng(0).integers(-15, 16, shape, np.int16)
+    affine = volume.affine @ scale
+    return Volume(volume.array.astype(np.int16)[picks] + noise, affine), LabelMap(
+        labels.array[picks], affine, labels.labels
+    )
+
+
 def write_tiny_project(folder: Path, package: ModelPackage) -> Path:
     """Make a project of three drawn cases, one of each role."""
     project = Project.create(folder, package, "tiny cases")
@@ -83,3 +97,32 @@ def wait_for(run: Run, condition: Callable[[], bool], seconds: float = 300.0) ->
 def wait_for_end(run: Run, seconds: float = 300.0) -> None:
     """Wait until no process works on the run."""
     wait_for(run, lambda: not run.state.active, seconds)
+
+
+def write_tiny_data_set(folder: Path) -> Path:
+    """Write four drawn cases as KiTS lays them out, with its label values."""
+    meanings = {"left kidney": 1, "right kidney": 1, "kidney tumor": 2, "kidney cyst": 3}
+    table = np.zeros(256, np.uint8)
+    for label in KIDNEY_LABELS:
+        table[label.value] = meanings[label.name]
+    for number in range(4):
+        volume, labels = draw_case(number)
+        case = folder / f"case_{number:05d}"
+        case.mkdir(parents=True)
+        write_volume(volume, case / "imaging.nii.gz")
+        write_label_map(LabelMap(table[labels.array], labels.affine), case / "segmentation.nii.gz")
+    return folder
+
+
+def write_tiny_recipe(path: Path, steps: int = 4) -> Path:
+    """Write the shipped recipe kits23 with small networks and patches, two folds and ``steps`` for each network."""
+    recipe = yaml.safe_load(find_recipe("kits23").read_text(encoding="utf-8"))
+    recipe |= {"name": "own", "title": "Own kidneys", "folder": str(path.parent / "run"), "workers": 1}
+    recipe["validation_patches"] = recipe["data_set"]["folds"] = 2
+    for role, network in recipe["networks"].items():
+        network["patch"] |= {"spacing_mm": 6.0, "size": [16, 16, 16]}
+        training = {"steps": steps, "batch_size": 1, "validate_every": 2, "workers": 0, "tensorboard": False}
+        network["training"] |= training
+        network["parameters"] = {"widths": [4, 8, 8] if role == "teacher" else [4, 8]}
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return path

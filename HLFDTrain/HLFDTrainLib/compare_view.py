@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
+import numpy as np
 import slicer
 
+from hlfd.inference.roles import is_lesion
 from hlfd.volume import LabelMap, Volume
+from HLFDSegmentLib.label_arrays import Part
 from HLFDSegmentLib.nodes import remove_nodes
 from HLFDSegmentLib.segmentations import segmentation_from_label_map
-from HLFDSegmentLib.volumes import volume_to_node
+from HLFDTrainLib.loaded_cases import volume_into_scene
 from HLFDTrainLib.views import Views
 
 VIEWS = {"before": "HLFDTrainBefore", "after": "HLFDTrainAfter", "reference": "HLFDTrainReference"}
@@ -37,26 +40,37 @@ class CompareView:
         self.segmentations: dict[str, slicer.vtkMRMLSegmentationNode] = {}
         self.volume: slicer.vtkMRMLScalarVolumeNode | None = None
 
-    def show(self, title: str, volume: Volume, label_maps: Mapping[str, LabelMap]) -> None:
-        """Show the case; ``label_maps`` has the keys of ``VIEWS``. The views jump to the largest lesion."""
+    def show(
+        self, title: str, volume: Volume, label_maps: Mapping[str, LabelMap], parts: Mapping[str, Part]
+    ) -> Generator[bool, None, None]:
+        """Show the case, in pieces; ``label_maps`` and their labelled ``parts`` have the keys of ``VIEWS``.
+
+        The views jump to the largest lesion of the reference.
+        """
         self.clear()
-        self.volume = self._keep(volume_to_node(self._scene, volume, title))
+        self.volume = self._keep((yield from volume_into_scene(self._scene, volume.array, volume.affine, title)))
         self._views.enter()
+        yield True
         for side, tag in VIEWS.items():
             node = segmentation_from_label_map(
-                self._scene, label_maps[side], self.volume, name=f"{title} {side}", always=()
+                *(self._scene, label_maps[side], self.volume),
+                name=f"{title} {side}",
+                always=(),
+                part=parts[side],
             )
             self.segmentations[side] = self._keep(node)
             display = node.GetDisplayNode()
             display.SetSaveWithScene(False)
             display.AddViewNodeID(self._views.slice_node(tag).GetID())
             display.SetVisibility3D(False)
+            yield True
             self._views.slice_node(tag).SetViewGroup(_GROUP)
             composite = self._views.composite(tag)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
             self._views.show_volume(tag, self.volume)
-        self._jump(lesion_position(label_maps["reference"]))
+            yield True
+        self._jump(lesion_position(label_maps["reference"], parts["reference"]))
 
     def clear(self) -> None:
         """Take the case out of the scene."""
@@ -80,19 +94,20 @@ class CompareView:
             self._views.slice_node(tag).JumpSliceByCentering(*position)
 
 
-def lesion_position(label_map: LabelMap) -> tuple[float, float, float]:
-    """Return the RAS position in mm of the slice with most lesion (else most label), amid its voxels."""
-    import numpy as np
+def lesion_position(label_map: LabelMap, part: Part) -> tuple[float, float, float]:
+    """Return the RAS position in mm of the slice with most lesion (else most label), amid its voxels.
 
-    lesions = [label.value for label in label_map.labels if "tumor" in label.name or "cyst" in label.name]
-    mask = np.isin(label_map.array, lesions)
+    ``part`` is the labelled part of the label map.
+    """
+    lesions = [label.value for label in label_map.labels if is_lesion(label.name)]
+    mask = np.isin(part.array, lesions)
     if not mask.any():
-        mask = label_map.array > 0
-    if not mask.any():
-        middle = [(n - 1) / 2 for n in label_map.shape]
-    else:
+        mask = part.array > 0
+    if mask.any():
         k = int(mask.sum(axis=(1, 2)).argmax())
         rows, columns = np.nonzero(mask[k])
-        middle = [k, float(rows.mean()), float(columns.mean())]
+        middle = np.add(part.start, [k, rows.mean(), columns.mean()])
+    else:
+        middle = (np.array(label_map.shape) - 1) / 2
     r, a, s, _ = label_map.affine @ [*middle[::-1], 1.0]
     return float(r), float(a), float(s)

@@ -10,7 +10,7 @@ from hlfd.errors import HlfdError
 from hlfd.io import read_volume
 from hlfd.jobs.courier import Courier
 from HLFDSegmentLib.signals import Signal
-from HLFDSegmentLib.volumes import volume_to_node
+from HLFDTrainLib.loaded_cases import volume_into_scene
 from HLFDTrainLib.steps import Steps, Task, in_thread
 
 _CLOSE_S = 2.0
@@ -47,7 +47,8 @@ class CtLoader:
 
     def _loading(self, path: Path) -> Task:
         volume = yield from in_thread(self._courier, lambda: read_volume(path))
-        return volume_to_node(self._scene, volume, path.name.split(".")[0])
+        name = path.name.split(".")[0]
+        return (yield from volume_into_scene(self._scene, volume.array, volume.affine, name))
 
     def _on_end(self, name: str, node: slicer.vtkMRMLScalarVolumeNode | None, error: HlfdError | None) -> None:
         if error is None:

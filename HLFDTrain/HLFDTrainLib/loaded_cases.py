@@ -1,4 +1,4 @@
-"""A stored case -> nodes of a scene, for editing in the Segment Editor."""
+"""Volumes and stored cases -> nodes of a scene, in pieces of some milliseconds: the application stays usable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from hlfd.labels import Label
 from hlfd.project import CaseInfo
@@ -37,17 +37,9 @@ def case_into_scene(
     """
     made: list[slicer.vtkMRMLNode] = []
     try:
-        image = yield from _image_of(arrays["volume"])
         affine = np.array(answer["affine"], np.float64)
-        volume_node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", info.caption)
+        volume_node = yield from volume_into_scene(scene, arrays["volume"], affine, info.caption)
         made.append(volume_node)
-        volume_node.SetIJKToRASMatrix(array_to_matrix(affine))
-        volume_node.SetAndObserveImageData(image)
-        volume_node.CreateDefaultDisplayNodes()
-        display = volume_node.GetDisplayNode()
-        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-        display.AutoWindowLevelOff()
-        display.SetWindowLevel(_WINDOW, _LEVEL)
         yield True
         labels = np.array(arrays["labels"])
         k, j, i = (int(v) for v in answer["start"])
@@ -61,11 +53,27 @@ def case_into_scene(
         raise
 
 
-def _image_of(values: NDArray[np.int16]) -> Generator[bool, None, vtk.vtkImageData]:
+def volume_into_scene(
+    scene: slicer.vtkMRMLScene, values: NDArray, affine: NDArray[np.float64], name: str
+) -> Generator[bool, None, slicer.vtkMRMLScalarVolumeNode]:
+    """Add a volume of HU (k, j, i) with its IJK->RAS matrix, in pieces; a stop before its end leaves no node."""
+    image = yield from _image_of(values)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(array_to_matrix(affine))
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(_WINDOW, _LEVEL)
+    node.SetAndObserveImageData(image)  # last: a display node that chooses its window takes a third of a second for it
+    return node
+
+
+def _image_of(values: NDArray) -> Generator[bool, None, vtk.vtkImageData]:
     """Copy the values (k, j, i) into a new image, piece by piece."""
     image = vtk.vtkImageData()
     image.SetDimensions(*(int(n) for n in reversed(values.shape)))
-    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    image.AllocateScalars(get_vtk_array_type(values.dtype), 1)
     target = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(values.shape)
     step = max(1, _PIECE_BYTES // max(1, values[0].nbytes))
     for begin in range(0, len(values), step):

@@ -16,25 +16,28 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import slicer
 
 from hlfd.errors import HlfdError, UsageError
+from hlfd.events import ignore
 from hlfd.io import read_label_map, read_volume
-from hlfd.jobs import Job, Jobs
-from hlfd.jobs.job import State as JobState
+from hlfd.jobs import Jobs
+from hlfd.jobs.courier import Courier
 from hlfd.models.registry import find
 from hlfd.runs import Run, export, register
+from hlfd.volume import LabelMap, Volume
+from HLFDSegmentLib.label_arrays import Part, labelled_part
 from HLFDSegmentLib.signals import Signal
 from HLFDTrainLib.compare_view import CompareView
 from HLFDTrainLib.result_table import ResultTable
+from HLFDTrainLib.steps import Steps, Task, in_thread, in_worker
 
 SIDES = ("before", "after", "reference")
+_CLOSE_S = 2.0
 
 
 class ResultLogic:
@@ -51,9 +54,9 @@ class ResultLogic:
         self.jobs = jobs
         self._table = ResultTable(scene)
         self._view = CompareView(scene)
-        self._answers: queue.SimpleQueue = queue.SimpleQueue()
-        self._busy = False
-        self._job: tuple[Job, Path] | None = None
+        self._courier = Courier()
+        self._steps = Steps(self._on_end)
+        self._done: Signal = self.shown
 
     def table(self, result: Mapping[str, Any]) -> slicer.vtkMRMLTableNode:
         """Write the numbers of before and after into a table node and return it."""
@@ -64,96 +67,68 @@ class ResultLogic:
         files = result["predictions"].get(case)
         if files is None:
             raise UsageError(f"There are no segmentations of {case}.", "Choose one of the held-out cases.")
-
-        def work() -> Callable[[], None]:
-            volume = read_volume(Path(files["image"]))
-            labels = find(str(result["package"]), verify=False).labels
-            maps = {side: read_label_map(Path(files[side]), labels) for side in SIDES}
-
-            def show() -> None:
-                self._view.show(case, volume, maps)
-                self.shown.emit(case)
-
-            return show
-
-        self._start(work)
+        self._start(self.shown, self._showing(case, dict(files), str(result["package"])))
 
     def register(self, run: Run) -> None:
         """Add the new package to the user's models; ``registered`` follows."""
-
-        def work() -> Callable[[], None]:
-            package = register(run)
-            return lambda: self.registered.emit(package)
-
-        self._start(work)
+        self._start(self.registered, in_thread(self._courier, lambda: register(run)))
 
     def export(self, run: Run, target: str, out: Path) -> None:
         """Write the new package as ``zip``, or in the worker as ``bundle``, ``onnx`` or ``openvino``."""
         if target != "zip" and self.jobs is not None:
             package = str(run.result()["package"])
-            arguments = {"package": package, "target": target, "out": str(out)}
-            self._job = self.jobs.submit("export", arguments), Path(out)
-            return
-
-        def work() -> Callable[[], None]:
-            path = export(run, target, out)
-            return lambda: self.exported.emit(path)
-
-        self._start(work)
+            self._start(self.exported, self._exporting({"package": package, "target": target, "out": str(out)}))
+        else:
+            self._start(self.exported, in_thread(self._courier, lambda: export(run, target, out)))
 
     @property
     def busy(self) -> bool:
         """Whether a task is under way."""
-        return self._busy or self._job is not None
+        return bool(self._steps.name)
 
     def poll(self) -> None:
-        """Bring what was done into the scene."""
-        try:
-            answer = self._answers.get_nowait()
-        except queue.Empty:
-            answer = None
-        if answer is not None:
-            self._busy = False
-            if isinstance(answer, HlfdError):
-                self.failed.emit(answer)
-            else:
-                answer()
-        self._poll_job()
+        """Go on with the task for some milliseconds, and bring what was done into the scene."""
+        self._steps.poll()
 
     def leave(self) -> None:
         """Take the case out of the scene and restore the user's layout."""
+        if self._done is self.shown:
+            self._steps.cancel()
         self._view.leave()
 
     def close(self) -> None:
         """Leave, for application exit."""
+        self._steps.cancel()
+        self._steps.wait(_CLOSE_S)
+        self._courier.close(_CLOSE_S)
         self.leave()
         self._table.remove()
 
-    def _start(self, work: Callable[[], Callable[[], None]]) -> None:
+    def _start(self, done: Signal, task: Task) -> None:
         if self.busy:
             raise UsageError("Something is being done already.", "Wait for it.")
-        self._busy = True
-        threading.Thread(target=_answer, args=(work, self._answers.put), name="hlfd-result", daemon=True).start()
+        self._done = done
+        self._steps.start("result", task)
 
-    def _poll_job(self) -> None:
-        if self._job is None or self.jobs is None:
-            return
-        self.jobs.poll()
-        job, out = self._job
-        if not job.finished:
-            return
-        self._job = None
-        if job.state is JobState.DONE:
-            self.exported.emit(out)
-        else:
-            self.failed.emit(job.error or HlfdError("The export was cancelled."))
+    def _showing(self, case: str, files: Mapping[str, str], package: str) -> Task:
+        volume, label_maps, parts = yield from in_thread(self._courier, lambda: _read(files, package))
+        yield from self._view.show(case, volume, label_maps, parts)
+        return case
+
+    def _exporting(self, arguments: Mapping[str, Any]) -> Task:
+        job = yield from in_worker(self.jobs, "export", arguments, None, ignore)
         job.release()
+        return Path(arguments["out"])
+
+    def _on_end(self, name: str, result: Any, error: HlfdError | None) -> None:
+        if error is None:
+            self._done.emit(result)
+        elif error.code != "cancelled":
+            self.failed.emit(error)
 
 
-def _answer(work: Callable[[], Callable[[], None]], put: Callable[[object], None]) -> None:
-    try:
-        put(work())
-    except HlfdError as error:
-        put(error)
-    except Exception as error:  # in a thread: whatever it is, the user hears of it
-        put(HlfdError(f"That stopped with an unexpected {type(error).__name__}: {error}.", "See the log."))
+def _read(files: Mapping[str, str], package: str) -> tuple[Volume, dict[str, LabelMap], dict[str, Part]]:
+    """Read what is shown of a case, and find what is labelled; takes seconds for whole scans."""
+    labels = find(package, verify=False).labels
+    maps = {side: read_label_map(Path(files[side]), labels) for side in SIDES}
+    return read_volume(Path(files["image"])), maps, {side: labelled_part(one) for side, one in maps.items()}

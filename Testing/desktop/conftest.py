@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ class Person:
 
     def click(self, button: Any) -> None:
         assert button.enabled, f"{button.name} cannot be clicked"
-        button.click()
+        with self.noting_blocks():
+            button.click()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Let Qt work until the condition holds, and note how long it was kept from working."""
@@ -151,11 +153,17 @@ class Person:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"waited {seconds} s: {self.doing()} {self.dialogs.shown}"
-            begin, worked = time.perf_counter(), time.thread_time()
-            QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents)
-            self.longest_block = max(self.longest_block, time.perf_counter() - begin)
-            self.longest_work = max(self.longest_work, time.thread_time() - worked)
+            with self.noting_blocks():
+                QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents)
             time.sleep(0.002)
+
+    @contextmanager
+    def noting_blocks(self) -> Iterator[None]:
+        """Note how long Qt is kept from working by what is done meanwhile."""
+        begin, worked = time.perf_counter(), time.thread_time()
+        yield
+        self.longest_block = max(self.longest_block, time.perf_counter() - begin)
+        self.longest_work = max(self.longest_work, time.thread_time() - worked)
 
     def doing(self) -> str:
         """Return what the panel says it is doing."""
