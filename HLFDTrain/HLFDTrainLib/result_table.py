@@ -7,6 +7,7 @@ from typing import Any
 
 import slicer
 
+from hlfd.words import number
 from HLFDSegmentLib.nodes import number_column, remove_nodes, text_column, write_columns
 
 NUMBERS = {
@@ -62,6 +63,17 @@ def table_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         rows.append({"Case": row["case"], "Structure": _plain(row["label"]), **_numbers(values)})
     return rows
+
+
+def measured(metrics: Mapping[str, Any]) -> tuple[int, str]:
+    """Return on how many cases a student from scratch was scored that it did not learn from, and Dice by structure.
+
+    0 and no text where it was not scored; ``metrics`` are those of its package.
+    """
+    scores = dict(metrics.get("cross_validation") or {})
+    dice = {name: values["dice"] for name, values in scores.items() if isinstance(values, dict) and "dice" in values}
+    known = [f"{_plain(name).lower()} {number(value, 2)}" for name, value in dice.items() if value is not None]
+    return int(scores.get("cases", 0)) if known else 0, ", ".join(known)
 
 
 def _numbers(values: Mapping[tuple[str, str], float | None]) -> dict[str, float]:

@@ -4,7 +4,7 @@
 
     logic = TrainLogic(scene, jobs)                 # hlfd.jobs.Jobs, only for estimates; may be None
     logic.state_changed.connect(...)                # hlfd.runs.State
-    logic.stage.connect(...)                        # name: prepare, replay, train, validate, package, compare
+    logic.stage.connect(...)                        # name: prepare, train, ..., see choices.StageWords
     logic.progress.connect(...)                     # done, total, seconds_left or None
     logic.metric.connect(...)                       # step, {"loss/dice_ce": ..} or {"dice": .., "dice/tumor": ..}
     logic.sampled.connect(...)                      # hlfd.runs.Sample; logic.samples.picture(sample) draws it
@@ -37,6 +37,7 @@ from hlfd.runs import Run, RunSettings, Sample, State, list_runs, running_anywhe
 from hlfd.runs.files import RunEvent
 from hlfd.runs.settings import AnySettings
 from HLFDSegmentLib.signals import Signal
+from HLFDTrainLib.choices import begins_network
 from HLFDTrainLib.curve_nodes import CurveNodes
 from HLFDTrainLib.live_view import LiveView
 from HLFDTrainLib.sample_view import SampleView
@@ -158,11 +159,18 @@ class TrainLogic:
         return self.run
 
     def _tell(self, events: Sequence[RunEvent]) -> None:
-        """Emit the events; of many stages, progress and samples only the last ones matter."""
+        """Emit the events; of many stages, progress and samples only the last ones matter.
+
+        Each network of a recipe counts its steps from 0: the curves are those of the one that is trained.
+        """
         last: dict[type, RunEvent] = {}
-        metrics = []
+        metrics: list[Metric] = []
         for event in events:
-            if isinstance(event, Metric):
+            if isinstance(event, Stage) and begins_network(event.name):
+                self.curves.clear()
+                metrics, last = [], {}
+                self.stage.emit(event.name)
+            elif isinstance(event, Metric):
                 metrics.append(event)
             elif isinstance(event, Warn):
                 self.warned.emit(event.message)

@@ -7,8 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from hlfd.words import duration, nested, number
-from HLFDTrainLib.result_table import MEAN, NUMBERS, table_rows
+from hlfd.words import duration, number
+from HLFDTrainLib.result_table import MEAN, NUMBERS, measured, table_rows
 
 HEADERS = ("Case", "Structure", "Dice", "Surface Dice\nat 1 mm", "Volume error\nin ml")
 
@@ -27,7 +27,8 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
     steps, seconds = result.get("steps"), result.get("seconds")
     said = []
     if result.get("version") and not result.get("base"):
-        said.append(_("{name} {version}").format(name=result["name"], version=result["version"]))
+        text = _("{name} {version}, trained from scratch.")
+        said.append(text.format(name=result["name"], version=result["version"]))
     elif result.get("version"):
         said.append(
             _("{name} {version}, trained on from {base}.").format(
@@ -41,8 +42,9 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
         said.append(
             better if result["improved"] else _("The validation cases did not improve: prefer the old version.")
         )
-    if result.get("metrics"):
-        said.append(_("Measured: {numbers}").format(numbers=nested(result["metrics"])))
+    count, dice = measured(result.get("metrics") or {})
+    if count:
+        said.append(_("Mean Dice on {count} cases that it did not learn from: {dice}.").format(count=count, dice=dice))
     if result.get("flattered"):
         said.append(_("So few cases were there that the scored ones also chose when to stop: the gain is flattered."))
     return said

@@ -12,7 +12,7 @@ from hlfd.errors import HlfdError, UsageError
 from hlfd.runs import State, command
 from hlfd.words import duration
 from HLFDSegmentUI.dialogs import confirmed, errors_shown, show_error
-from HLFDTrainLib.choices import STAGES, TURNS
+from HLFDTrainLib.choices import TURNS, StageWords
 
 _STATES = {
     State.STARTING: "Starting",
@@ -33,6 +33,7 @@ class RunSection:
         self._logic = logic
         self._panel = panel
         self._stage = self._left = ""
+        self._words = StageWords()
         self._warned: set[str] = set()
         self._seen_at_work = False
         self.estimating = False
@@ -69,6 +70,7 @@ class RunSection:
     def clear(self) -> None:
         """Forget what was shown of another run."""
         self._stage = self._left = ""
+        self._words = StageWords()
         self._warned.clear()
         self._seen_at_work = False
         self._ui.runLog.clear()
@@ -144,7 +146,7 @@ class RunSection:
         self._panel.say(f"{self._logic.run.id}: {state.value}")
 
     def _on_stage(self, name: str) -> None:
-        self._stage, self._left = _(STAGES.get(name, name.capitalize())), ""
+        self._stage, self._left = _(self._words.of(name)), ""
         if self.estimating:
             self._ui.estimateLabel.text = self._stage + "..."
             return

@@ -15,7 +15,7 @@ from HLFDSegmentUI.dialogs import errors_shown
 from HLFDSegmentUI.tables import fit_height
 
 STEPS = (
-    ("prepare", "Check every case, and bring it to the working grids once"),
+    ("prepare", "Check all cases, bring them to the working grids"),
     ("locator", "Train the network that finds the organ"),
     ("teacher", "Train the large network, where the recipe brings none"),
     ("cache", "Compute what the teacher says, once"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hlfd.words import duration, nested, number
-from HLFDTrainLib.result_table import MEAN, NUMBERS, table_rows
+from hlfd.words import duration, number
+from HLFDTrainLib.result_table import MEAN, NUMBERS, measured, table_rows
 
 HEADERS = ("Structure", "Dice", "Surface Dice 1 mm", "Volume error, ml")
 
@@ -32,15 +32,16 @@ def result_sentences(result: Mapping[str, Any]) -> list[str]:
     steps, seconds = result.get("steps"), result.get("seconds")
     said = []
     if result.get("version"):
-        origin = f", trained on from {result['base']}" if result.get("base") else ""
+        origin = f", trained on from {result['base']}" if result.get("base") else ", trained from scratch"
         said.append(f"{result['name']} {result['version']}{origin}.")
     if steps and seconds:
         said.append(f"{steps} steps, {duration(seconds)} in all.")
     if result.get("improved") is not None:
         better = "The validation cases improved."
         said.append(better if result["improved"] else "The validation cases did not improve: prefer the old version.")
-    if result.get("metrics"):
-        said.append(f"Measured: {nested(result['metrics'])}")
+    count, dice = measured(result.get("metrics") or {})
+    if count:
+        said.append(f"Mean Dice on {count} cases that it did not learn from: {dice}.")
     if result.get("flattered"):
         said.append("So few cases were there that the scored ones also chose when to stop: the gain is flattered.")
     return said

@@ -14,7 +14,7 @@ from hlfd_web.train_panel.curves import curve_chart, picture_url
 from hlfd_web.train_panel.section import Section
 from hlfd_web.train_panel.words import STATES, joined, left_text, validation_text
 from hlfd_web.views_slices import TITLE
-from HLFDTrainLib.choices import STAGES, TURNS
+from HLFDTrainLib.choices import TURNS, StageWords
 from HLFDTrainLib.live_view import PLOTS, SAMPLE
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class RunSection(Section):
     def __init__(self, panel: TrainPanel) -> None:
         super().__init__(panel)
         self._stage = self._left = ""
+        self._words = StageWords()
         self._warned: set[str] = set()
         self._seen_at_work = False
         self._drawn = 0.0
@@ -97,6 +98,7 @@ class RunSection(Section):
     def clear(self) -> None:
         """Forget what was shown of another run."""
         self._stage = self._left = ""
+        self._words = StageWords()
         self._warned.clear()
         self._seen_at_work, self._stale = False, True
         self.set(log=[], live_text="", percent=0, stage="")
@@ -252,7 +254,7 @@ class RunSection(Section):
             self._note(f"{self.training.run.id}: {state.value}")
 
     def _on_stage(self, name: str) -> None:
-        text = STAGES.get(name, name.capitalize())
+        text = self._words.of(name)
         if self.estimating:
             self.set(estimate=f"{text}...")
             return
