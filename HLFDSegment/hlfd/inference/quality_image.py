@@ -28,7 +28,8 @@ BRIGHT_HU = 700.0
 COARSE_MM = 10.0
 _CLIP_HU = 1000.0
 _TINY = np.float32(1e-9)
-_STEP = 3  # every third working voxel along each axis is enough for a mean
+_STEP = 3  # every third working voxel along each axis is enough for a mean over the body or a kidney at 1.5 mm
+_NEAR_STEP = 2  # and every second one over an organ on the locator's grid
 
 Limit = tuple[Optional[float], Optional[float]]
 
@@ -113,10 +114,12 @@ def located_share(
     """Return the mean probability of the classes ``organs`` in ``mask`` (z, y, x) inside ``box``; 0 for none."""
     edges = [(np.subtract(edge, grid.start) / grid.spacing + 0.5).astype(int) for edge in (box.low, box.high)]
     crop = box_slices(np.maximum(edges[0], 0), np.maximum(edges[1], 1))
-    if not mask[crop].any():
+    every = (slice(None, None, _NEAR_STEP),) * 3
+    inside = mask[crop][every]
+    if not inside.any():
         return 0.0
-    inside = logits[(slice(None), *crop)][:, mask[crop]]
-    return float(probabilities(inside)[list(organs)].sum(axis=0).mean())
+    chances = probabilities(logits[(slice(None), *crop)][(slice(None), *every)][:, inside])
+    return float(chances[list(organs)].sum(axis=0).mean())
 
 
 def refined_share(logits: NDArray[np.float32], labels: NDArray[np.uint8], roles: Roles) -> float:

@@ -77,7 +77,7 @@ def _confidence_note(result: SegmentationResult) -> str:
         return ""
     return (
         '<p class="small">Confidence: of the lesions that got such a number on simulated scans, this share was real. '
-        f"Likely is from {LIKELY:.0%} on, uncertain from {UNCERTAIN:.0%} on.</p>\n"
+        f"Likely is from {100 * LIKELY:.0f} % on, uncertain from {100 * UNCERTAIN:.0f} % on.</p>\n"
     )
 
 
