@@ -127,8 +127,6 @@ class Recipe(PackageRecipe):
     test: PoolSettings = field(default_factory=missing("test"))
     quality_patients: int = 1
     """Patients per validation case whose scans the quality signal is fitted on."""
-    quality_patients: int = 2
-    """Patients per validation case whose scans the quality signal is fitted on."""
 
 
 def read_recipe(path: Path) -> Recipe:
