@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +14,46 @@ from hlfd.errors import ConfigError
 
 pytest.importorskip("torch")
 
+from hlfd.checkpoint import save_weights
 from hlfd.config import SegmentSettings
 from hlfd.data.phantom_source import PatchSettings, PhantomSource, class_lookup
-from hlfd.data.pool import PoolSettings, build_pool, open_pool
+from hlfd.data.pool import PoolSettings, _points, build_pool, open_pool
 from hlfd.inference import Segmenter
 from hlfd.models.package import load_package
+from hlfd.networks import MergeClasses, build_network, fold_batchnorm
 from hlfd.phantom import AnatomySettings, PhantomSettings, Tissue, simulate
+from hlfd.phantom.tissues import LIVER_TUMOR_TISSUES
 from hlfd.training.recipe import read_recipe
 from hlfd.training.run import run_recipe
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {"shape": [24, 40, 48], "centre_z": 0.0}
+LIVER_STUDY = {
+    "shape": [40, 40, 48],
+    "centre_z": 40.0,
+    "liver_study": True,
+    "liver_lesions": 2,
+    "liver_tumor_mm": [30, 50],
+    "liver_benign": 0,
+}
 CLASSES = {"kidney": ["left kidney", "right kidney"], "tumor": ["kidney tumor"], "cyst": ["kidney cyst"]}
 
 
-def small_pool(cases: tuple[int, int], seed: int) -> dict:
-    return {"cases": list(cases), "spacing_mm": 6.0, "seed": seed, "shapes": "procedural", "anatomy": SMALL}
+def small_pool(cases: tuple[int, int], seed: int, anatomy: dict) -> dict:
+    return {"cases": list(cases), "spacing_mm": 6.0, "seed": seed, "shapes": "procedural", "anatomy": anatomy}
 
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory):
     settings = PoolSettings((0, 1), spacing_mm=6.0, shapes="procedural", anatomy={**SMALL, "shape": (24, 40, 48)})
     return build_pool(tmp_path_factory.mktemp("pool"), settings)
+
+
+@pytest.fixture(scope="module")
+def liver_entries(tmp_path_factory):
+    anatomy = {**LIVER_STUDY, "shape": (40, 40, 48)}
+    settings = PoolSettings((0, 1), spacing_mm=6.0, shapes="procedural", anatomy=anatomy)
+    return build_pool(tmp_path_factory.mktemp("liver"), settings)
 
 
 def patch_settings(**changes) -> PatchSettings:
@@ -72,6 +92,52 @@ def test_patches_around_kidneys_hold_kidney(entries):
     assert sum(with_kidney) >= 8
 
 
+def test_patches_around_the_liver_hold_liver_and_those_around_its_lesions_hold_lesions(liver_entries):
+    shares = {"lesion_share": 0.0, "kidney_share": 0.0, "jitter": 0.2}
+    classes = {"liver": ["liver"], "tumor": ["liver tumor"]}
+    near_liver = PhantomSource(liver_entries, patch_settings(**shares, liver_share=1.0), classes, seed=0)
+    assert sum(bool((near_liver.sample(index)["label"] > 0).any()) for index in range(10)) >= 9
+    near_lesions = PhantomSource(liver_entries, patch_settings(**shares, liver_lesion_share=1.0), classes, seed=0)
+    assert sum(bool((near_lesions.sample(index)["label"] == 2).any()) for index in range(10)) >= 7
+
+
+def test_points_of_the_liver_leave_patches_of_kidney_recipes_as_they_were(liver_entries):
+    none = np.zeros((0, 3))
+    without = [replace(entry, liver_points=none, liver_lesion_points=none) for entry in liver_entries]
+    before, now = (PhantomSource(e, patch_settings(), CLASSES, seed=3) for e in (without, liver_entries))
+    for index in range(6):
+        assert all((before.sample(index)[key] == now.sample(index)[key]).all() for key in ("image", "label"))
+
+
+def test_points_of_kidneys_do_not_depend_on_the_liver(liver_entries):
+    tissue = np.asarray(liver_entries[0].tissue)
+    without = np.where(np.isin(tissue, [Tissue.LIVER, *LIVER_TUMOR_TISSUES]), Tissue.FAT_VISCERAL, tissue)
+    with_liver, without_liver = (_points(t.astype(np.uint8), np.random.default_rng(1)) for t in (tissue, without))
+    for name in ("kidney_points", "lesion_points"):
+        assert (with_liver[name] == without_liver[name]).all()
+    assert len(with_liver["liver_lesion_points"]) > len(without_liver["liver_lesion_points"]) == 0
+
+
+def test_a_pool_of_an_earlier_version_serves_kidneys_and_is_refused_for_the_liver(entries, tmp_path):
+    folder = Path(entries[0].tissue.filename).parent
+    for path in folder.glob("anatomy_00000_*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    points = tmp_path / "anatomy_00000_00.npz"
+    with np.load(points) as file:
+        old = {name: file[name] for name in file if not name.startswith("liver")}
+    np.savez(points, **old)
+    again = open_pool(tmp_path)
+    assert (PhantomSource(again, patch_settings(), CLASSES, seed=3).sample(0)["image"]).isfinite().all()
+    with pytest.raises(ConfigError, match="Remove the pool"):
+        PhantomSource(again, patch_settings(kidney_share=0.0, liver_share=0.5), CLASSES, seed=0)
+
+
+@pytest.mark.parametrize("shares", [{"liver_share": 0.5}, {"lesion_share": -0.1}])
+def test_shares_of_more_than_all_patches_are_refused(shares):
+    with pytest.raises(ConfigError, match="at most 1"):
+        patch_settings(**shares)
+
+
 def test_tissues_map_to_the_named_training_classes():
     table = class_lookup(CLASSES)
     assert table[Tissue.KIDNEY_LEFT_CORTEX] == table[Tissue.KIDNEY_RIGHT_MEDULLA] == 1
@@ -85,19 +151,22 @@ def test_a_class_of_an_unknown_label_is_refused():
         class_lookup({"kidney": ["left kidny"]})
 
 
-def tiny_recipe(folder: Path) -> Path:
+def tiny_recipe(folder: Path, name: str = "kidney", steps: int = 2) -> Path:
     """Write the shipped recipe with small networks, patches and steps, and procedural patients."""
-    data = yaml.safe_load((PROJECT / "configs/kidney/kidney.yaml").read_text(encoding="utf-8"))
+    data = yaml.safe_load((PROJECT / f"configs/{name}/{name}.yaml").read_text(encoding="utf-8"))
+    anatomy = LIVER_STUDY if name == "liver" else SMALL
     data |= {"folder": str(folder / "run"), "workers": 1, "validation_patches": 2}
-    data |= {"train": small_pool((0, 1), 1), "validation": small_pool((2, 2), 2), "test": small_pool((3, 3), 3)}
-    data["test"]["anatomy"] = {**SMALL, "spacing_mm": 6.0}
-    for name, network in data["networks"].items():
+    cases = {"train": (0, 1), "validation": (2, 2), "test": (3, 3)}
+    data |= {part: small_pool(numbers, seed, anatomy) for seed, (part, numbers) in enumerate(cases.items(), 1)}
+    data["test"]["anatomy"] = {**anatomy, "spacing_mm": 6.0}
+    schedule = {"steps": steps, "batch_size": 1, "validate_every": 0, "workers": 0, "tensorboard": False}
+    data["networks"].pop("teacher", None)
+    for network in data["networks"].values():
         network["patch"] |= {"spacing_mm": 6.0, "size": [16, 32, 32]}
+        network["training"] |= schedule
+        network["parameters"] = {"widths": [4, 8]}
         network.pop("initial", None)
-        network["training"] |= {"steps": 2, "batch_size": 1, "validate_every": 0, "workers": 0, "tensorboard": False}
-        if name != "teacher":
-            network["parameters"] = {"widths": [4, 8]}
-    del data["networks"]["teacher"]
+        network.pop("initial_classes", None)
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
@@ -113,6 +182,54 @@ def test_a_recipe_ends_in_a_package_that_segments_and_is_scored(tmp_path):
     result = Segmenter(package, SegmentSettings(device="cpu", backend="openvino")).run(volume)
     assert result.label_map.shape == volume.shape
     assert (folder / "assess" / "summary.json").is_file()
+
+
+def begin_with_kidneys(path: Path) -> None:
+    """Let the refiner of a tiny liver recipe begin with random weights that have the classes of the kidney's."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    classes = list(
+        yaml.safe_load((PROJECT / "configs/kidney/kidney.yaml").read_text())["networks"]["refiner"]["classes"]
+    )
+    network = build_network("s2d_unet", in_channels=2, classes=len(classes) + 1, widths=[4, 8])
+    weights = path.parent / "kidney.safetensors"
+    groups = [[channel] for channel in range(len(classes) + 1)]
+    save_weights(fold_batchnorm(MergeClasses(network, groups)), weights)
+    data["networks"]["refiner"] |= {"initial": str(weights), "initial_classes": classes}
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+
+
+def test_the_recipe_of_the_liver_ends_in_a_package_that_finds_the_liver_and_is_scored(tmp_path):
+    path = tiny_recipe(tmp_path, "liver", steps=20)
+    begin_with_kidneys(path)
+    folder = run_recipe(path)
+    package = load_package(folder / "package" / "liver" / read_recipe(path).version)
+    assert [label.name for label in package.labels] == ["liver", "liver tumor"]
+    assert package.refiner.classes == ("background", "liver", "tumor")
+    origin = package.metadata["provenance"]["networks"]["refiner"]
+    assert origin["went_on_from"] == "kidney.safetensors"
+    assert origin["began_anew"] == ["liver tumor"]
+    summary = json.loads((folder / "assess" / "summary.json").read_text(encoding="utf-8"))
+    assert {"liver_and_tumor", "liver_tumor"} <= set(summary["contrast"])
+    assert summary["contrast"]["liver_tumor"]["lesions"]["reference"] >= 1
+
+
+def test_the_shipped_recipe_of_the_liver_reads_and_its_classes_go_on_from_those_of_the_kidney():
+    kidney, liver = (read_recipe(PROJECT / f"configs/{name}/{name}.yaml") for name in ("kidney", "liver"))
+    had = liver.networks["refiner"].initial_classes
+    assert had is not None
+    assert len(had) == len(kidney.networks["refiner"].classes)
+    assert set(liver.networks["refiner"].classes) - set(had) == {"liver tumor"}
+    assert list(liver.networks["locator"].classes) == list(kidney.networks["locator"].classes)
+    assert liver.networks["refiner"].parameters == kidney.networks["refiner"].parameters
+
+
+def test_classes_of_initial_weights_without_weights_are_refused(tmp_path):
+    path = tiny_recipe(tmp_path, "liver")
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data["networks"]["refiner"]["initial_classes"] = ["kidney"]
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match="without initial"):
+        read_recipe(path)
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path):

@@ -31,9 +31,13 @@ class PatchSettings:
     windows: tuple[tuple[float, float], ...]
     """HU windows, one input channel each."""
     lesion_share: float = 0.4
-    """Share of the patches that are centred near a tumour or cyst."""
+    """Share of the patches that are centred near a tumour or cyst of a kidney."""
     kidney_share: float = 0.35
     """Share of the patches that are centred near a kidney; the rest lies anywhere in the body."""
+    liver_lesion_share: float = 0.0
+    """Share of the patches that are centred near a tumour, cyst or haemangioma of the liver."""
+    liver_share: float = 0.0
+    """Share of the patches that are centred near the liver."""
     jitter: float = 0.6
     """Largest shift of a centre near a structure from a point of it, as a share of half the patch's size."""
     flip_share: float = 0.3
@@ -50,6 +54,9 @@ class PatchSettings:
     def __post_init__(self) -> None:
         for phase in self.phases or ():
             look_up(phase, PHASES, "phase in phases")
+        shares = (self.lesion_share, self.kidney_share, self.liver_lesion_share, self.liver_share)
+        if min(shares) < 0 or sum(shares) > 1 + 1e-9:
+            raise ConfigError(f"The shares of patches near structures are {shares}; at most 1 in all was expected.")
 
 
 def class_lookup(classes: dict[str, list[str]]) -> NDArray[np.uint8]:
@@ -80,6 +87,11 @@ class PhantomSource:
     ) -> None:
         if not entries:
             raise ConfigError("The pool of anatomies is empty.", "Widen the range of cases in the recipe.")
+        if settings.liver_share + settings.liver_lesion_share > 0 and not any(len(e.liver_points) for e in entries):
+            raise ConfigError(
+                "Patches near the liver are asked for, but the pool knows no place of it.",
+                "Remove the pool's folder, which an earlier version made, and build it again.",
+            )
         self.classes = classes
         self._entries = entries
         self._settings = settings
@@ -123,13 +135,18 @@ class PhantomSource:
         return str(rng.choice(list(phases), p=weights / weights.sum()))
 
     def _centre(self, entry: PoolEntry, rng: np.random.Generator) -> NDArray[np.float64]:
-        draw = rng.random()
-        lesions, kidneys, jitter = entry.lesion_points, entry.kidney_points, self._settings.jitter
-        reach = np.array(self._settings.size) * self._settings.spacing_mm / entry.spacing_mm / 2
-        if draw < self._settings.lesion_share and len(lesions):
-            return lesions[rng.integers(len(lesions))] + rng.uniform(-jitter, jitter, 3) * reach
-        if draw < self._settings.lesion_share + self._settings.kidney_share and len(kidneys):
-            return kidneys[rng.integers(len(kidneys))] + rng.uniform(-jitter, jitter, 3) * reach
+        draw, settings = rng.random(), self._settings
+        reach = np.array(settings.size) * settings.spacing_mm / entry.spacing_mm / 2
+        bound = 0.0
+        for share, points in (
+            (settings.lesion_share, entry.lesion_points),
+            (settings.kidney_share, entry.kidney_points),
+            (settings.liver_lesion_share, entry.liver_lesion_points),
+            (settings.liver_share, entry.liver_points),
+        ):
+            bound += share
+            if share > 0 and draw < bound and len(points):
+                return points[rng.integers(len(points))] + rng.uniform(-settings.jitter, settings.jitter, 3) * reach
         low, high = entry.body_box
         return rng.uniform(low, high)
 

@@ -63,6 +63,10 @@ class PoolEntry:
     affine: NDArray[np.float64]
     kidney_points: NDArray[np.float64]
     lesion_points: NDArray[np.float64]
+    """Tumours and cysts of the kidneys."""
+    liver_points: NDArray[np.float64]
+    liver_lesion_points: NDArray[np.float64]
+    """Tumours, cysts and haemangiomas of the liver; like ``liver_points`` none in pools made before it had points."""
     body_box: NDArray[np.float64]
 
 
@@ -113,8 +117,8 @@ def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) ->
 
 
 def _points(tissue: NDArray[np.uint8], rng: np.random.Generator) -> dict[str, NDArray]:
-    from hlfd.labels import KIDNEY_CYST, KIDNEY_LEFT, KIDNEY_RIGHT, KIDNEY_TUMOR
-    from hlfd.phantom.tissues import LABEL_OF_TISSUE
+    from hlfd.labels import KIDNEY_CYST, KIDNEY_LEFT, KIDNEY_RIGHT, KIDNEY_TUMOR, LIVER, LIVER_TUMOR
+    from hlfd.phantom.tissues import LABEL_OF_TISSUE, LIVER_BENIGN_TISSUES, LIVER_TUMOR_TISSUES
 
     labels = LABEL_OF_TISSUE[tissue]
     groups = {
@@ -124,10 +128,19 @@ def _points(tissue: NDArray[np.uint8], rng: np.random.Generator) -> dict[str, ND
     found: dict[str, NDArray] = {}
     for name, values in groups.items():
         parts = [part for value in values for part in _parts(labels == value, rng)]
-        found[name] = np.concatenate(parts) if parts else np.zeros((0, 3))
+        found[name] = _joined(parts)
+    # After the kidneys' points, which these leave as they are.
+    liver = np.isin(labels, (LIVER.value, LIVER_TUMOR.value))
+    lesions = np.isin(tissue, LIVER_TUMOR_TISSUES), np.isin(tissue, LIVER_BENIGN_TISSUES)
+    found["liver_points"] = _joined(_parts(liver, rng))
+    found["liver_lesion_points"] = _joined([part for mask in lesions for part in _parts(mask, rng)])
     body = np.argwhere(labels[::4, ::4, ::4] > 0) * 4.0
     found["body_box"] = np.stack([body.min(0), body.max(0)])
     return found
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.zeros((0, 3))
 
 
 def _parts(mask: NDArray[np.bool_], rng: np.random.Generator) -> list[NDArray[np.float64]]:
@@ -157,5 +170,7 @@ def _open(folder: Path, name: str) -> PoolEntry:
             affine=points["affine"],
             kidney_points=points["kidney_points"],
             lesion_points=points["lesion_points"],
+            liver_points=points["liver_points"] if "liver_points" in points else _joined([]),
+            liver_lesion_points=points["liver_lesion_points"] if "liver_lesion_points" in points else _joined([]),
             body_box=points["body_box"],
         )

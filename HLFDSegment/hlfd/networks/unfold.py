@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hlfd.checkpoint import load_weights
 from hlfd.networks.base import SegmentationNetwork
 from hlfd.networks.fold import foldable_pairs
+from hlfd.networks.merge import MergeClasses
 
 
 def load_for_training(network: SegmentationNetwork, weights: Path, images: Iterable[Tensor]) -> SegmentationNetwork:
@@ -26,6 +27,36 @@ def load_for_training(network: SegmentationNetwork, weights: Path, images: Itera
         _set_identity(network, loaded)
         _calibrate(network, images)
     return network
+
+
+def load_other_classes(
+    network: SegmentationNetwork,
+    build: Callable[[int], SegmentationNetwork],
+    weights: Path,
+    images: Iterable[Tensor],
+    had: Sequence[str],
+    classes: Sequence[str],
+) -> list[str]:
+    """Load packaged weights of a network that was trained for other classes; return the classes that begin anew.
+
+    ``had`` are the foreground classes that the file was trained for and ``classes`` those of ``network``, both in the
+    order of their channels; ``build`` makes the same network with a number of channels. What depends on no class is
+    taken over, and of the rest the channels of the background and of classes of the same name. Raises ``ModelError``
+    where the weights do not fit.
+    """
+    donor = build(len(had) + 1)
+    load_for_training(MergeClasses(donor, [[channel] for channel in range(len(had) + 1)]), weights, images)
+    wider = build(len(had) + 2).state_dict()  # shows which axes of which tensors are classes
+    kept = [0, *(index for index, name in enumerate(classes, 1) if name in had)]
+    source = [0, *(list(had).index(classes[index - 1]) + 1 for index in kept[1:])]
+    own = network.state_dict()
+    for name, tensor in donor.state_dict().items():
+        axes = [axis for axis, size in enumerate(tensor.shape) if size != wider[name].shape[axis]]
+        if axes:
+            own[name].movedim(axes[0], 0)[kept] = tensor.movedim(axes[0], 0)[source]
+        else:
+            own[name].copy_(tensor)
+    return [name for name in classes if name not in had]
 
 
 @torch.no_grad()

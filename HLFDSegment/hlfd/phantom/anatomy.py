@@ -27,6 +27,7 @@ from hlfd.phantom.kidneys import (
     paint_surroundings,
     prepare_kidney,
 )
+from hlfd.phantom.liver import LiverPlan, paint_liver_lesions
 from hlfd.phantom.organs import paint_organs
 from hlfd.phantom.shapes import KidneyShape, kits_kidneys, procedural_kidneys
 from hlfd.phantom.variation import Variation, vary
@@ -59,6 +60,13 @@ class AnatomySettings:
     """Number of kidney stones."""
     liver_lesions: int | None = None
     """Number of metastases and hepatocellular carcinomas."""
+    liver_study: bool = False
+    """A scan made for the liver: most hold all of it, its size varies more, and it has tumors of every kind and size,
+    cysts and haemangiomas as ``hlfd.phantom.liver`` draws them."""
+    liver_tumor_mm: tuple[float, float] = (5.0, 80.0)
+    """Range of the diameters of its tumors in such a scan."""
+    liver_benign: int | None = None
+    """Number of its cysts and haemangiomas in such a scan."""
     missing_kidney: str | None = None
     """``left``, ``right`` or ``none``."""
     shift_mm: float | None = None
@@ -129,9 +137,12 @@ def _paint(
     frame = draw_frame(rng, settings.size, settings.fatness)
     kidneys = _place(settings, frame, kits, rng)
     draw_pelvis(kidneys, np.random.default_rng([seed, 3]))
-    canvas = Canvas(_grid(settings, frame, rng), rng, rng.uniform(2.0, 5.0), device)
+    liver = np.random.default_rng([seed, 20])  # of its own, so that a study of the liver is the same patient
+    top = frame.dome + liver.uniform(8, 40) if settings.liver_study and liver.random() < 0.8 else -np.inf
+    growth = liver.uniform(-4, 25) if settings.liver_study else 0.0
+    canvas = Canvas(_grid(settings, frame, rng, top), rng, rng.uniform(2.0, 5.0), device)
     paint_body(canvas, frame)
-    paint_organs(canvas, frame, settings.liver_lesions)
+    paint_organs(canvas, frame, 0 if settings.liver_study else settings.liver_lesions, growth)
     touching = [rng.random() < 0.45 for _ in kidneys]
     poles = [kidney.pole for kidney, touch in zip(kidneys, touching) if touch]
     paint_bowel(canvas, frame, poles)
@@ -144,15 +155,18 @@ def _paint(
     kidneys = [kidney for kidney in kidneys if kidney.shape.side != removed]
     for kidney in kidneys:
         paint_kidney(canvas, kidney)
+    if settings.liver_study:
+        plan = LiverPlan(settings.liver_lesions, settings.liver_tumor_mm, settings.liver_benign)
+        paint_liver_lesions(canvas, frame.fields["liver"], plan, liver)
     paint_extras(canvas, frame, settings.arms, settings.table)
     return canvas, frame, kidneys
 
 
-def _grid(settings: AnatomySettings, frame: Frame, rng: np.random.Generator) -> Grid:
+def _grid(settings: AnatomySettings, frame: Frame, rng: np.random.Generator, least_top: float) -> Grid:
     spacing = np.broadcast_to(np.asarray(settings.spacing_mm, float), 3)
     width = 2 * (frame.half_width * 1.1 + frame.fat_side) + rng.uniform(-30, 60)
     depth = frame.front + frame.back + frame.fat_front + frame.fat_back + rng.uniform(0, 50)
-    top, bottom = rng.uniform(50, 230) * frame.scale, -rng.uniform(65, 280) * frame.scale
+    top, bottom = max(rng.uniform(50, 230) * frame.scale, least_top), -rng.uniform(65, 280) * frame.scale
     middle_z = (top + bottom) / 2 if settings.centre_z is None else settings.centre_z
     middle_y = (frame.front + frame.fat_front - frame.back - frame.fat_back) / 2 + rng.uniform(-14, 6)
     size = np.array([width, depth, top - bottom])

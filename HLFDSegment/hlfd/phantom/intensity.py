@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hlfd.phantom.liver_intensity import LATER, draw_liver_lesions
 from hlfd.phantom.tissues import T
 
 PHASES = ("native", "corticomedullary", "nephrographic", "excretory", "mixed", "random")
@@ -49,13 +50,14 @@ def draw_patient(rng: np.random.Generator, phase: str | None = None) -> Patient:
         other = draw_patient(rng, str(rng.choice(["native", "nephrographic", "corticomedullary"])))
         hu += rng.uniform(0.2, 0.8) * (other.hu - hu)
     if name == "random":
-        soft = [t for t in T if -40 < hu[t] < 400]
+        soft = [t for t in T if t not in LATER and -40 < hu[t] < 400]
         hu[soft] += rng.normal(0, rng.uniform(10, 45), len(soft))
         for cortex, medulla in (
             (T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA),
             (T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA),
         ):
             hu[medulla] = hu[cortex] * rng.uniform(0.6, 1.1)
+    draw_liver_lesions(hu, coarse, fine, base)
     return Patient(name, hu.astype(np.float32), coarse.astype(np.float32), fine.astype(np.float32))
 
 

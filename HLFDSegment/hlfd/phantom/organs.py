@@ -13,10 +13,14 @@ from hlfd.phantom.tissues import T
 SOFT = (T.FAT_VISCERAL, T.MESENTERIC_VESSEL)
 
 
-def paint_organs(canvas: Canvas, frame: Frame, liver_lesions: int | None = None) -> None:
-    """Paint the upper abdominal organs, the great vessels and the pelvic organs."""
+def paint_organs(canvas: Canvas, frame: Frame, liver_lesions: int | None = None, liver_growth_mm: float = 0.0) -> None:
+    """Paint the upper abdominal organs, the great vessels and the pelvic organs.
+
+    The surface of the liver lies ``liver_growth_mm`` farther out than it is drawn, where there is room for it; its
+    field is kept in ``frame``.
+    """
     _mesentery(canvas, frame)
-    _liver(canvas, frame, liver_lesions)
+    _liver(canvas, frame, liver_lesions, liver_growth_mm)
     _spleen(canvas, frame)
     _pancreas(canvas, frame)
     _stomach(canvas, frame)
@@ -33,7 +37,7 @@ def _mesentery(canvas: Canvas, frame: Frame) -> None:
     canvas.paint(torch.maximum(vessels, inside), T.MESENTERIC_VESSEL, over=(T.FAT_VISCERAL,))
 
 
-def _liver(canvas: Canvas, frame: Frame, lesions: int | None) -> None:
+def _liver(canvas: Canvas, frame: Frame, lesions: int | None, growth_mm: float) -> None:
     rng, at, s = canvas.rng, canvas.coordinates(), frame.scale
     x, y, z = at
     low = rng.uniform(-55, 40) * s  # lower tip of the right lobe
@@ -54,12 +58,13 @@ def _liver(canvas: Canvas, frame: Frame, lesions: int | None) -> None:
     )
     left = torch.maximum(left, 0.8 * tip)
     curve = 26 * s - x + 0.004 * ((y - 12) ** 2) * (y < 12) - 0.35 * (y - 25).clamp(min=0) + 6 * canvas.noise(40.0)
-    liver = smooth_union(torch.maximum(under, curve), left, 24.0)
+    liver = smooth_union(torch.maximum(under, curve), left, 24.0) - growth_mm
     liver = torch.maximum(liver, frame.fields["abdomen"] + 2)
     fissure = torch.maximum(
         (x - 8 - 0.25 * y).abs() - 1.2, torch.maximum(34 * s - y, y - 100 * s + 4 * canvas.noise(30.0))
     )
     liver = torch.maximum(liver, -fissure)
+    frame.fields["liver"] = liver
     canvas.paint(liver, T.LIVER, over=SOFT)
     tree = torch.sqrt(canvas.noise(38.0) ** 2 + canvas.noise(38.0) ** 2) - rng.uniform(0.07, 0.15)
     canvas.paint(torch.maximum(tree, liver + 7), T.LIVER_VESSEL, over=(T.LIVER,))

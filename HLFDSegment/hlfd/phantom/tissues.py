@@ -74,9 +74,27 @@ class Tissue(IntEnum):
     LYMPH_NODE = 58
     METAL = 59
     ANGIOMYOLIPOMA_FAT = 60
+    LIVER_METASTASIS_2 = 61
+    LIVER_METASTASIS_3 = 62
+    LIVER_HCC_2 = 63
+    LIVER_TUMOR_RIM = 64
+    LIVER_TUMOR_RIM_2 = 65
+    LIVER_TUMOR_CAPSULE = 66
+    LIVER_TUMOR_NECROSIS = 67
+    LIVER_TUMOR_NECROSIS_2 = 68
+    LIVER_TUMOR_CALCIFICATION = 69
+    LIVER_CYST = 70
+    LIVER_HEMANGIOMA = 71
+    LIVER_HEMANGIOMA_NODULE = 72
 
 
 T = Tissue
+LIVER_BENIGN_TISSUES = (T.LIVER_CYST, T.LIVER_HEMANGIOMA, T.LIVER_HEMANGIOMA_NODULE)
+LIVER_TUMOR_TISSUES = (
+    *(T.LIVER_METASTASIS, T.LIVER_METASTASIS_2, T.LIVER_METASTASIS_3, T.LIVER_HCC, T.LIVER_HCC_2, T.LIVER_TUMOR_RIM),
+    *(T.LIVER_TUMOR_RIM_2, T.LIVER_TUMOR_CAPSULE, T.LIVER_TUMOR_NECROSIS, T.LIVER_TUMOR_NECROSIS_2),
+    T.LIVER_TUMOR_CALCIFICATION,
+)
 _LABEL_TISSUES: dict[labels.Label, tuple[Tissue, ...]] = {
     labels.KIDNEY_LEFT: (T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA),
     labels.KIDNEY_RIGHT: (T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA),
@@ -85,8 +103,8 @@ _LABEL_TISSUES: dict[labels.Label, tuple[Tissue, ...]] = {
         *(T.TUMOR_NECROSIS, T.TUMOR_CALCIFICATION, T.ANGIOMYOLIPOMA_FAT),
     ),
     labels.KIDNEY_CYST: (T.CYST, T.CYST_COMPLEX, T.CYST_SEPTUM),
-    labels.LIVER: (T.LIVER, T.LIVER_VESSEL),
-    labels.LIVER_TUMOR: (T.LIVER_METASTASIS, T.LIVER_HCC),
+    labels.LIVER: (T.LIVER, T.LIVER_VESSEL, *LIVER_BENIGN_TISSUES),
+    labels.LIVER_TUMOR: LIVER_TUMOR_TISSUES,
     labels.SPLEEN: (T.SPLEEN,),
     labels.PANCREAS: (T.PANCREAS,),
     labels.BOWEL: (T.BOWEL_WALL, T.BOWEL_FLUID, T.BOWEL_CONTRAST, T.BOWEL_GAS, T.BOWEL_FAECES),
@@ -111,7 +129,8 @@ def _label_table() -> NDArray[np.uint8]:
 
 LABEL_OF_TISSUE: NDArray[np.uint8] = _label_table()
 """Label value of each of the 256 tissue values. As in KiTS, renal pelvis, stones and sinus fat are background,
-cortex and medulla are kidney, and necrosis and calcification belong to the tumour."""
+cortex and medulla are kidney, and necrosis and calcification belong to the tumour. As in LiTS (Bilic et al., arXiv
+1901.04056), cysts and haemangiomas belong to the liver."""
 
 KIDNEY_TISSUES = _LABEL_TISSUES[labels.KIDNEY_LEFT] + _LABEL_TISSUES[labels.KIDNEY_RIGHT]
 TUMOR_TISSUES = _LABEL_TISSUES[labels.KIDNEY_TUMOR]

@@ -23,13 +23,19 @@ def package_recipe(recipe: Recipe, path: Path) -> ModelPackage:
 
     Raises ``ConfigError`` when the locator or refiner is not trained yet; the teacher may be missing.
     """
-    first, last = recipe.train.cases
-    data = f"Simulated CT around the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}; no real image."
     metrics = training_metrics(recipe)
     assessed = recipe.folder / "assess" / "summary.json"
     if assessed.is_file():
         metrics["simulated_test_cases"] = json.loads(assessed.read_text(encoding="utf-8"))
-    return package_networks(recipe, recipe.folder / "package", provenance(recipe, path, data), metrics)
+    return package_networks(recipe, recipe.folder / "package", provenance(recipe, path, _data(recipe)), metrics)
+
+
+def _data(recipe: Recipe) -> str:
+    """Return in words what the images of the training are."""
+    first, last = recipe.train.cases
+    real = f"the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}"
+    text = f"Simulated CT around {real if recipe.train.shapes == 'kits19' else 'drawn shapes'}; no real image."
+    return f"{text} Livers and their lesions are drawn." if recipe.labels == "liver" else text
 
 
 def package_networks(
@@ -88,6 +94,7 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
                 "parameters": parameter_count(network),
                 "steps_planned": entry.training.steps,
                 **({"went_on_from": Path(entry.initial).name} if entry.initial else {}),
+                **({"began_anew": _new_classes(entry)} if entry.initial_classes is not None else {}),
                 **({"distillation": _methods(entry)} if entry.distillation else {}),
                 **read_metadata(weights),
             }
@@ -98,6 +105,10 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
         "data": data,
         "networks": steps,
     }
+
+
+def _new_classes(entry: NetworkRecipe) -> list[str]:
+    return [name for name in entry.classes if name not in (entry.initial_classes or ())]
 
 
 def _methods(entry: NetworkRecipe) -> str:

@@ -47,7 +47,10 @@ class NetworkRecipe:
     distillation: DistillSettings | None = None
     """How the recipe's teacher guides this network; None trains on labels alone."""
     initial: str | None = None
-    """Weights of a package to begin with instead of random ones: a safetensors file with the same training classes."""
+    """Weights of a package to begin with instead of random ones: a safetensors file of the same network."""
+    initial_classes: tuple[str, ...] | None = None
+    """Training classes of ``initial`` in their order where they are not ``classes``: those of the same name go on from
+    its channels, the others begin with random ones."""
 
     def __post_init__(self) -> None:
         for name, members in self.exported.items():
@@ -57,6 +60,8 @@ class NetworkRecipe:
             look_up(name, ["background", *self.classes], "training class in class_weights")
         for name in self.small_lesions.classes if self.small_lesions else ():
             look_up(name, list(self.classes), "training class in small_lesions")
+        if self.initial_classes is not None and self.initial is None:
+            raise ConfigError("initial_classes is given without initial.", "Name the weights that have these classes.")
 
     @property
     def guided(self) -> bool:

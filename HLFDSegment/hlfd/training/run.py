@@ -17,7 +17,7 @@ from hlfd.events import CancelToken, OnEvent, Stage, ignore
 from hlfd.files import write_json
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
-from hlfd.networks.unfold import load_for_training
+from hlfd.networks.unfold import load_for_training, load_other_classes
 from hlfd.training.distributed import on_main
 from hlfd.training.fit import fit
 from hlfd.training.lesion_weights import LesionWeighted
@@ -93,9 +93,9 @@ def pool(recipe: Recipe, part: str, on_event: OnEvent = ignore, cancel: CancelTo
     return build_pool(recipe.folder / "pool" / part, settings, max(1, recipe.workers), on_event, cancel)
 
 
-def build_for_training(entry: NetworkRecipe) -> SegmentationNetwork:
-    """Build the network of a recipe with one channel per HU window and one per training class."""
-    channels = {"in_channels": len(entry.patch.windows), "classes": len(entry.classes) + 1}
+def build_for_training(entry: NetworkRecipe, classes: int | None = None) -> SegmentationNetwork:
+    """Build the network of a recipe with one channel per HU window and one per training class, or ``classes``."""
+    channels = {"in_channels": len(entry.patch.windows), "classes": classes or len(entry.classes) + 1}
     return build_network(entry.network, **channels, **entry.parameters)
 
 
@@ -180,8 +180,12 @@ def segmentation_loss(entry: NetworkRecipe) -> Callable[[Tensor, Tensor], Tensor
 def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: PatchSource) -> None:
     """Load the recipe's initial weights; a resumed run replaces them by its checkpoint's."""
     assert entry.initial is not None
-    merged = MergeClasses(network, entry.channel_groups())  # as packages and runs hold them
     images = (source.sample(index)["image"][None] for index in range(_CALIBRATION_PATCHES))
+    if entry.initial_classes is not None:
+        build = partial(build_for_training, entry)
+        load_other_classes(network, build, Path(entry.initial), images, entry.initial_classes, list(entry.classes))
+        return
+    merged = MergeClasses(network, entry.channel_groups())  # as packages hold them
     load_for_training(merged, Path(entry.initial), images)
 
 
