@@ -9,7 +9,7 @@ import slicer
 from hlfd.words import number, sureness
 from HLFDSegmentLib.tables import find_table
 
-HEADERS = ("Lesion", "Side", "Volume (ml)", "Diameters (mm)", "HU", "Confidence")
+HEADERS = ("Lesion", "Side", "Volume\n(ml)", "Size\n(mm)", "HU", "Confidence")
 _UNKNOWN = float("nan")
 
 

@@ -17,6 +17,8 @@ from HLFDSegmentUI.dialogs import errors_shown, show_error
 from HLFDSegmentUI.tables import fit_height
 
 _TEXT_COLUMNS = 2
+_CONFIDENCE = len(HEADERS) - 1
+_HEADER_PIXELS = 38  # of two lines
 
 
 class ResultsSection:
@@ -37,6 +39,7 @@ class ResultsSection:
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setMinimumHeight(_HEADER_PIXELS)
         table.connect("cellClicked(int,int)", self._on_cell)
         ui.opacitySlider.connect("valueChanged(double)", self._on_opacity)
         ui.surfacesBox.connect("toggled(bool)", self._on_surfaces)
@@ -72,7 +75,8 @@ class ResultsSection:
         table = self._ui.lesionTable
         table.setRowCount(len(self._rows))
         table.visible = bool(self._rows)
-        fit_height(table, len(self._rows))
+        table.setColumnHidden(_CONFIDENCE, all(row.cells[_CONFIDENCE] in ("", "-") for row in self._rows))
+        fit_height(table, len(self._rows) + 1)
         for index, row in enumerate(self._rows):
             for column, text in enumerate(row.cells):
                 item = qt.QTableWidgetItem(text)
