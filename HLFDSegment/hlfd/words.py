@@ -32,7 +32,7 @@ def sureness(confidence: float | None) -> str:
     if confidence is None or not math.isfinite(confidence):
         return "-"
     word = "likely" if confidence >= LIKELY else "uncertain" if confidence >= UNCERTAIN else "doubtful"
-    return f"{word}, {100 * confidence:.0f} %"
+    return f"{word}, {100 * confidence:.0f}\u00a0%"  # a no-break space: cells are narrow
 
 
 def nested(value: Any) -> str:

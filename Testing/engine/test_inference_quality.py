@@ -168,7 +168,7 @@ def test_a_misstated_quality_is_a_model_error(exact_package, quality):
 
 
 def test_a_confidence_in_words_has_three_levels():
-    assert sureness(0.86) == "likely, 86 %"
-    assert sureness(0.45) == "uncertain, 45 %"
-    assert sureness(0.04) == "doubtful, 4 %"
+    assert sureness(0.86) == "likely, 86\u00a0%"
+    assert sureness(0.45) == "uncertain, 45\u00a0%"
+    assert sureness(0.04) == "doubtful, 4\u00a0%"
     assert sureness(None) == sureness(float("nan")) == "-"

@@ -16,7 +16,7 @@ from hlfd_web.downloads import download_folder, offer
 from hlfd_web.open_panel.panel import source_of
 from HLFDSegmentLib.display import set_opacity, show_surfaces
 from HLFDSegmentLib.edits import edited_segments, remember_segments
-from HLFDSegmentLib.lesion_rows import lesion_rows, structure_rows
+from HLFDSegmentLib.lesion_rows import Row, lesion_rows, structure_rows
 from HLFDSegmentLib.model_catalogue import DEMONSTRATION
 from HLFDSegmentLib.report_export import ReportExport, export_csv, store_result, stored_result, volume_of
 from HLFDSegmentLib.segment_logic import Segmented
@@ -35,7 +35,7 @@ class Results:
 
     def __init__(self, context: Context) -> None:
         self._context, self._state, self._scene = context, context.state, context.scene
-        self._rows: list[Any] = []
+        self._rows: list[Row] = []
         self._courier = Courier()
         self._saving = Steps(self._on_saved)
         self._queue: list[Task] = []
@@ -76,7 +76,7 @@ class Results:
         self._rows = lesion_rows(self._scene, node)
         self._state.update(
             {
-                "seg_lesions": [{"cells": list(row.cells), "hint": row.hint} for row in self._rows],
+                "seg_lesions": [{"cells": _cells(row, self._rows), "hint": row.hint} for row in self._rows],
                 "seg_structures": [list(row.cells) for row in structure_rows(self._scene, node)],
                 "seg_segments": _segments(node),
                 "seg_row": -1,
@@ -184,6 +184,11 @@ class Results:
     def _on_report_failed(self, error: HlfdError) -> None:
         self._state.seg_report_busy = False
         self._context.notices.show(error)
+
+
+def _cells(row: Row, rows: list[Row]) -> list[str]:
+    """Return the cells of a lesion, without the confidence where the model gives none."""
+    return list(row.cells if any(other.cells[-1] != "-" for other in rows) else row.cells[:-1])
 
 
 def _segments(node: slicer.vtkMRMLSegmentationNode | None) -> list[dict[str, Any]]:

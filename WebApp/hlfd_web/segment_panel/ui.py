@@ -90,8 +90,8 @@ def _results(panel: SegmentPanel) -> None:
     with html.Div(v_if="seg_has_result", data_testid="seg-results"):
         html.H2("Lesions")
         html.Div("No lesion was found.", v_if="!seg_lesions.length", data_testid="seg-none")
-        with html.Table(classes="hlfd-table", v_if="seg_lesions.length", data_testid="lesion-table"):
-            _header(HEADERS, first_numbers=2)
+        with html.Table(classes="hlfd-table hlfd-lesions", v_if="seg_lesions.length", data_testid="lesion-table"):
+            _header(HEADERS, numbers=range(2, 5), rows="seg_lesions")
             with (
                 html.Tbody(),
                 html.Tr(
@@ -107,10 +107,12 @@ def _results(panel: SegmentPanel) -> None:
                     data_testid="lesion-row",
                 ),
             ):
-                html.Td("{{ cell }}", v_for="(cell, n) in row.cells", key="n", classes=("n > 1 ? 'number' : ''",))
+                html.Td(
+                    "{{ cell }}", v_for="(cell, n) in row.cells", key="n", classes=("n > 1 && n < 5 ? 'number' : ''",)
+                )
         html.Div("A row moves all views to its lesion.", v_if="seg_lesions.length", classes="hlfd-muted mt-1")
         with html.Table(classes="hlfd-table mt-3", data_testid="structure-table"):
-            _header(_STRUCTURE_HEADERS, first_numbers=1)
+            _header(_STRUCTURE_HEADERS, numbers=range(1, 4))
             with html.Tbody(), html.Tr(v_for="(row, index) in seg_structures", key="index"):
                 html.Td("{{ row[0] }}")
                 html.Td("{{ row[n] }}", v_for="n in [2, 3, 4]", key="n", classes="number")
@@ -124,10 +126,12 @@ def _results(panel: SegmentPanel) -> None:
         html.Div("{{ one }}", v_for="one in seg_facts", key="one", classes="hlfd-muted mt-1")
 
 
-def _header(titles: tuple[str, ...], first_numbers: int) -> None:
+def _header(titles: tuple[str, ...], numbers: range, rows: str = "") -> None:
+    """Write the titles; where ``rows`` names the state of the rows, those of columns that they have."""
     with html.Thead(), html.Tr():
         for index, title in enumerate(titles):
-            html.Th(title, scope="col", classes="number" if index >= first_numbers else "")
+            shown = {"v_if": f"{rows}[0].cells.length > {index}"} if rows else {}
+            html.Th(title, scope="col", classes="number" if index in numbers else "", **shown)
 
 
 def _display(panel: SegmentPanel) -> None:
