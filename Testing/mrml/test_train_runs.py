@@ -170,6 +170,17 @@ class TestResult:
         assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
         assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
+    def test_whoever_goes_back_before_a_case_is_there_finds_nothing_of_it(self, finished, shown, scene):
+        cases, errors = [], []
+        shown.shown.connect(cases.append)
+        shown.failed.connect(errors.append)
+        shown.show_case(finished.results[0], "case-0003")
+        shown.poll()
+        shown.leave()
+        self.wait(shown)
+        assert (cases, errors) == ([], [])
+        assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+
     def test_the_model_is_registered(self, finished, shown):
         packages = []
         shown.registered.connect(packages.append)
