@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hlfd.config import SegmentSettings
 from hlfd.errors import ConfigError
@@ -22,6 +23,8 @@ from hlfd.inference.segmenter import Examined, Segmenter
 from hlfd.metrics.lesions import true_components
 from hlfd.models.amend import add_quality
 from hlfd.models.package import ModelPackage, load_package
+from hlfd.preprocess.components import index_box
+from hlfd.preprocess.frame import box_slices
 from hlfd.training.assess import KINDS, simulate_scans, task_labels
 from hlfd.training.quality_fit import JudgedLesion, fit_confidence, reliability
 from hlfd.training.recipe import Recipe
@@ -87,23 +90,27 @@ def judge(examined: Examined, truth: LabelMap) -> list[JudgedLesion]:
     """Return the lesions of a result; true are those that overlap one of their kind as ``metrics.lesions`` asks."""
     result, judged = examined.result, []
     for value in sorted({lesion.value for lesion in result.lesions}):
-        parts, true = true_components(result.label_map.array == value, truth.array == value)
-        centres = [_centre(parts == n, result.label_map) for n in range(1, len(true) + 1)]
+        centres, true = _true_lesions(result.label_map, result.label_map.array == value, truth.array == value)
         for lesion, evidence in zip(result.lesions, examined.evidence):
             if lesion.value == value and evidence is not None:
-                away = np.linalg.norm(np.subtract(centres, lesion.centroid_ras), axis=1)
+                away = np.linalg.norm(centres - np.array(lesion.centroid_ras), axis=1)
                 if away.min() < _SAME_PLACE_MM:
                     judged.append(JudgedLesion(evidence, bool(true[int(away.argmin())])))
     return judged
 
 
-def _centre(mask: np.ndarray, label_map: LabelMap) -> np.ndarray:
-    centre = [float(np.average(np.arange(n), weights=mask.sum(axis=_others(a)))) for a, n in enumerate(mask.shape)]
-    return np.asarray((label_map.affine @ [*centre[::-1], 1.0])[:3])
-
-
-def _others(axis: int) -> tuple[int, ...]:
-    return tuple(other for other in range(3) if other != axis)
+def _true_lesions(
+    grid: LabelMap, found: NDArray[np.bool_], truth: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the centres (n, 3) in RAS mm of the components of ``found``, and which of them are true."""
+    low, high = index_box(found | truth)
+    crop = box_slices(low, high)
+    parts, true = true_components(found[crop], truth[crop])
+    at = np.nonzero(parts)
+    number, count = parts[at], len(true) + 1
+    voxels = np.bincount(number, minlength=count)[1:]
+    k, j, i = (np.bincount(number, index + first, minlength=count)[1:] / voxels for index, first in zip(at, low))
+    return np.column_stack([i, j, k]) @ grid.affine[:3, :3].T + grid.affine[:3, 3], true
 
 
 def _patient(
