@@ -172,3 +172,16 @@ def test_a_confidence_in_words_has_three_levels():
     assert sureness(0.45) == "uncertain, 45\u00a0%"
     assert sureness(0.04) == "doubtful, 4\u00a0%"
     assert sureness(None) == sureness(float("nan")) == "-"
+
+
+def test_the_terminal_says_how_sure_each_lesion_is(checked, patient, tmp_path):
+    from hlfd.cli.cases import Case
+    from hlfd.cli.segment import summary
+    from hlfd.cli.single import SegmentedCase
+
+    result = checked.run(patient[0])
+    result = replace(result, timing={"total": 1.0})
+    lines = summary(SegmentedCase(Case("case", tmp_path / "a", tmp_path / "b"), result, "", patient[0]))
+    told = [line for line in lines if "kidney tumor, left" in line]
+    assert len(told) == 1
+    assert told[0].endswith(sureness(result.lesions[0].confidence))

@@ -102,3 +102,18 @@ def test_overlays_show_the_patients_right_on_the_left(source, tmp_path):
     assert rgb.shape == (SIZE, SIZE, 3)
     red = np.argwhere((rgb[..., 0] - rgb[..., 1]) > 60)
     assert red[:, 1].mean() > SIZE / 2  # the tumour of the left kidney is on the picture's right
+
+
+def test_the_lesions_table_says_how_sure_each_lesion_is_where_the_model_knows(source, tmp_path, without_slicer):
+    from hlfd.report.tables import lesion_table
+
+    plain = lesion_table(source.result)
+    assert "real" not in plain
+    lesions = tuple(replace(lesion, confidence=0.42) for lesion in source.result.lesions)
+    known = lesion_table(replace(source.result, lesions=lesions))
+    assert known.count("uncertain, 42\u00a0%") == len(lesions) > 0
+    assert "this share was real" in known
+    write_report(replace(source, result=replace(source.result, lesions=lesions)), tmp_path)
+    with (tmp_path / "measurements.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["kind"] == "lesion"]
+    assert [row["confidence"] for row in rows] == ["0.42"] * len(lesions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,3 +75,27 @@ def test_a_second_run_fills_the_same_table(scene, result):
 def test_without_lesions_the_table_has_columns_and_no_rows(scene, result):
     node = tables.lesions_table(scene, SegmentationResult(**{**vars(result), "lesions": ()}))
     assert (node.GetNumberOfRows(), node.GetNumberOfColumns()) == (0, len(tables.LESION_COLUMNS))
+
+
+def shown(scene, result, node):
+    from HLFDSegmentLib.lesion_rows import HEADERS, lesion_rows
+
+    (row,) = lesion_rows(scene, node)
+    return dict(zip(HEADERS, row.cells))
+
+
+def test_a_row_shows_how_sure_the_lesion_is(scene, result):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    sure = replace(result, lesions=(replace(result.lesions[0], confidence=0.864),))
+    tables.lesions_table(scene, sure, node)
+    assert shown(scene, sure, node)["Confidence"] == "likely, 86\u00a0%"
+    assert shown(scene, sure, node)["Lesion"] == "1. kidney tumor"
+
+
+def test_without_calibration_and_in_older_scenes_the_confidence_is_a_dash(scene, result):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    table = tables.lesions_table(scene, result, node)
+    assert math.isnan(table.GetTable().GetValueByName(0, "confidence").ToDouble())
+    assert shown(scene, result, node)["Confidence"] == "-"
+    table.GetTable().RemoveColumnByName("confidence")
+    assert shown(scene, result, node)["Confidence"] == "-"
