@@ -287,6 +287,15 @@ class TestData:
         assert set(np.unique(sample["label"])) <= {0, 1, 2, 3}
         assert any(source.sample(index)["label"].any() for index in range(6))
 
+    def test_a_model_of_the_liver_replays_studies_of_the_liver(self, package, tmp_path):
+        refiner = replace(package.refiner, classes=("background", "liver", "tumor"), spacing_mm=6.0)
+        liver = replace(package, labels=LIVER_LABELS, refiner=refiner, region={})
+        source = replay_source(liver, tmp_path / "pool", patients=2, size=16, seed=0)
+        assert source.classes == {"liver": ["liver"], "tumor": ["liver tumor"]}
+        labels = [source.sample(index)["label"] for index in range(12)]
+        assert sum(bool((label > 0).any()) for label in labels) >= 9
+        assert any(bool((label == 2).any()) for label in labels)
+
 
 def test_the_new_version_is_the_newest():
     assert version_key("1.2.0") < version_key("1.2.0.1") < version_key("1.2.0.2") < version_key("1.2.1")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from hlfd.phantom.canvas import Box, Canvas, smooth_noise
 from hlfd.phantom.tissues import LIVER_BENIGN_TISSUES, LIVER_TUMOR_TISSUES, T
 
 _HEALTHY = (T.LIVER, T.LIVER_VESSEL)
+_FOR_TUMORS = (*_HEALTHY, *LIVER_BENIGN_TISSUES)
 _METASTASES = (
     (T.LIVER_METASTASIS, T.LIVER_TUMOR_RIM),
     (T.LIVER_METASTASIS_2, T.LIVER_TUMOR_RIM),
@@ -46,19 +48,21 @@ class _Lesion:
 def paint_liver_lesions(canvas: Canvas, liver: torch.Tensor, plan: LiverPlan, rng: np.random.Generator) -> None:
     """Paint lesions into what is liver on ``canvas``; ``liver`` is its field in mm on the canvas's nodes.
 
-    A patient has metastases (two of three who have tumors, often several of them) or hepatocellular carcinomas; benign
-    lesions come first, so that a tumor may grow into them.
+    A patient has metastases (two of three who have tumors, often several of them) or hepatocellular carcinomas, up to a
+    size of the patient's own; benign lesions come first, so that a tumor may grow into them.
     """
     size = _size(canvas, _HEALTHY)
     for _ in range(int(rng.poisson(1.2)) if plan.benign is None else plan.benign):
-        lesion = _place(canvas, liver, plan.benign_mm, rng, 0.06)
+        lesion = _place(canvas, liver, plan.benign_mm, rng, 0.06, _HEALTHY)
         if lesion is not None:
             (_haemangioma if rng.random() < 0.4 else _cyst)(canvas, lesion, rng)
     metastatic = rng.random() < 0.65
+    low, high = np.log(plan.tumor_mm)
+    largest = float(np.exp(rng.uniform(low + 0.3 * (high - low), high)))
     for _ in range(_number(metastatic, rng) if plan.tumors is None else plan.tumors):
         if _size(canvas, LIVER_TUMOR_TISSUES) > _MOST_TUMOR * size:
             break
-        lesion = _place(canvas, liver, plan.tumor_mm, rng, rng.uniform(0.05, 0.2))
+        lesion = _place(canvas, liver, (plan.tumor_mm[0], largest), rng, rng.uniform(0.05, 0.2), _FOR_TUMORS)
         if lesion is not None:
             (_metastasis if metastatic else _hepatocellular)(canvas, lesion, rng)
 
@@ -66,7 +70,7 @@ def paint_liver_lesions(canvas: Canvas, liver: torch.Tensor, plan: LiverPlan, rn
 def _number(metastatic: bool, rng: np.random.Generator) -> int:
     if rng.random() < 0.12:
         return 0
-    return 1 + (min(int(rng.exponential(3.5)), 14) if metastatic else int(rng.poisson(0.7)))
+    return 1 + (min(int(rng.exponential(5)), 20) if metastatic else int(rng.poisson(0.8)))
 
 
 def _size(canvas: Canvas, tissues: Sequence[T]) -> int:
@@ -74,9 +78,14 @@ def _size(canvas: Canvas, tissues: Sequence[T]) -> int:
 
 
 def _place(
-    canvas: Canvas, liver: torch.Tensor, diameter_mm: tuple[float, float], rng: np.random.Generator, bumps: float
+    canvas: Canvas,
+    liver: torch.Tensor,
+    diameter_mm: tuple[float, float],
+    rng: np.random.Generator,
+    bumps: float,
+    room: Sequence[T],
 ) -> _Lesion | None:
-    """Draw a place for a lesion; None where the scan holds no liver deep enough for it.
+    """Draw a place for a lesion within the tissues ``room``; None where the scan holds no liver deep enough for it.
 
     Small lesions are more frequent than large ones (equally many per octave), and large ones lie deeper.
     """
@@ -98,7 +107,17 @@ def _place(
         for a, part, c, r in zip(range(3), (i, j, k), centre, radii)
     )
     distance = torch.sqrt(x[None, None, :] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2)
-    return _Lesion(1 - distance + bumps * _noise(canvas, box, max(6.0, 1.2 * radius), rng), box, radius)
+    depth = 1 - distance + bumps * _noise(canvas, box, max(6.0, 1.2 * radius), rng)
+    free = canvas.allowed(room)[canvas.tissue[k, j, i].int()]
+    return _Lesion(torch.where(_largest_part((depth > 0) & free), depth, -1.0), box, radius)
+
+
+def _largest_part(mask: torch.Tensor) -> torch.Tensor:
+    """Return the largest 26-connected component: vessels and fissures cut crumbs off a lesion."""
+    parts, count = ndimage.label(mask.cpu().numpy(), np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return torch.from_numpy((parts == sizes.argmax()) & (sizes.max() > 0)).to(mask.device)
 
 
 def _noise(canvas: Canvas, box: Box, wavelength: float, rng: np.random.Generator) -> torch.Tensor:
@@ -113,7 +132,7 @@ def _fill(canvas: Canvas, lesion: _Lesion, tissue: T, over: Sequence[T], where: 
 
 def _metastasis(canvas: Canvas, lesion: _Lesion, rng: np.random.Generator) -> None:
     core, rim = _METASTASES[rng.integers(3)]
-    _fill(canvas, lesion, core, (*_HEALTHY, *LIVER_BENIGN_TISSUES))
+    _fill(canvas, lesion, core, _FOR_TUMORS)
     if rng.random() < 0.55:
         width = float(np.clip(rng.uniform(0.12, 0.3) * lesion.radius, 1.5, 6.0)) / lesion.radius
         _fill(canvas, lesion, rim, (core,), lesion.depth < width)
@@ -129,7 +148,7 @@ def _metastasis(canvas: Canvas, lesion: _Lesion, rng: np.random.Generator) -> No
 def _hepatocellular(canvas: Canvas, lesion: _Lesion, rng: np.random.Generator) -> None:
     cores = (T.LIVER_HCC, T.LIVER_HCC_2)
     core, other = cores if rng.random() < 0.5 else cores[::-1]
-    _fill(canvas, lesion, core, (*_HEALTHY, *LIVER_BENIGN_TISSUES))
+    _fill(canvas, lesion, core, _FOR_TUMORS)
     if lesion.radius > 10 and rng.random() < 0.6:  # a mosaic of parts that differ
         part = _noise(canvas, lesion.box, 10.0, rng)
         _fill(canvas, lesion, other, (core,), part > rng.uniform(0.4, 1.2))

@@ -191,18 +191,25 @@ def replay_source(
     explicit = dict(package.region.get("class_to_label", {}))
     entry = package.refiner
     classes = {name: sorted(set(class_labels(name, names, explicit))) for name in entry.classes[1:]}
-    if not {label for members in classes.values() for label in members} <= {label.name for label in PHANTOM_LABELS}:
+    members = {label for names in classes.values() for label in names}
+    if not members <= {label.name for label in PHANTOM_LABELS}:
         on_event(Warn("The model has classes that cannot be simulated, so nothing is replayed."))
         return None
-    near_kidney = any("kidney" in label for members in classes.values() for label in members)
-    lesions = {"tumors": 2, "cysts": 2} if near_kidney else {}
-    settings = PoolSettings((0, patients - 1), 1, entry.spacing_mm, seed, "procedural", lesions)
+    near_kidney, near_liver = (any(organ in label for label in members) for organ in ("kidney", "liver"))
+    both = 2 if near_kidney and near_liver else 1  # organs that share the patches
+    patients_of = {
+        **({"tumors": 2, "cysts": 2} if near_kidney else {}),
+        **({"liver_study": True} if near_liver else {}),
+    }
+    settings = PoolSettings((0, patients - 1), 1, entry.spacing_mm, seed, "procedural", patients_of)
     patches = PatchSettings(
         entry.spacing_mm,
         (size, size, size),
         entry.windows,
-        lesion_share=0.5 if near_kidney else 0.0,
-        kidney_share=0.4 if near_kidney else 0.0,
+        lesion_share=0.5 / both if near_kidney else 0.0,
+        kidney_share=0.4 / both if near_kidney else 0.0,
+        liver_lesion_share=0.5 / both if near_liver else 0.0,
+        liver_share=0.4 / both if near_liver else 0.0,
         flip_share=0.5 if near_kidney else 0.0,
     )
     return PhantomSource(build_pool(folder, settings, 1, on_event, cancel), patches, classes, seed)

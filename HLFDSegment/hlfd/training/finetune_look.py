@@ -21,7 +21,10 @@ _CORTEX = (Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_RIGHT_CORTEX)
 _MEDULLA = (Tissue.KIDNEY_LEFT_MEDULLA, Tissue.KIDNEY_RIGHT_MEDULLA)
 _LESIONS = {  # cysts take up no iodine: they are water on every scanner, and small ones cannot be measured
     "kidney tumor": (Tissue.TUMOR_CLEAR_CELL, Tissue.TUMOR_PAPILLARY, Tissue.TUMOR_CHROMOPHOBE),
-    "liver tumor": (Tissue.LIVER_METASTASIS, Tissue.LIVER_HCC),
+    "liver tumor": (
+        *(Tissue.LIVER_METASTASIS, Tissue.LIVER_METASTASIS_2, Tissue.LIVER_METASTASIS_3),
+        *(Tissue.LIVER_HCC, Tissue.LIVER_HCC_2),
+    ),
 }
 _ORGANS = {"left kidney": (_MEDULLA, _CORTEX), "right kidney": (_MEDULLA, _CORTEX), "liver": ((), (Tissue.LIVER,))}
 _LEAST_VOXELS = 120
