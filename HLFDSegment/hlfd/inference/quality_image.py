@@ -86,11 +86,11 @@ def image_facts(frame: Frame, box: Box) -> ImageFacts:
     high = [(b - start) / step + 0.5 for b, start, step in zip(box.high, grid.start, grid.spacing)]
     part = np.asarray(values[box_slices([max(0, int(a)) for a in low], [max(1, int(b)) for b in high])], np.float32)
     part = np.clip(part, -_CLIP_HU, _CLIP_HU)
-    soft = np.count_nonzero((part > SOFT_HU[0]) & (part < SOFT_HU[1]))
+    soft = int(np.count_nonzero((part > SOFT_HU[0]) & (part < SOFT_HU[1])))
     tissue = part[(part > TISSUE_HU[0]) & (part < TISSUE_HU[1])]
     return ImageFacts(
         soft=soft / part.size,
-        bright=np.count_nonzero(part > BRIGHT_HU) / part.size,
+        bright=int(np.count_nonzero(part > BRIGHT_HU)) / part.size,
         tissue=float(np.median(tissue)) if tissue.size else 0.0,
         neighbours=_correlation(part[:, :, 1:], part[:, :, :-1]),
     )

@@ -6,7 +6,8 @@ networks are too sure (Guo et al., ICML 2017). ``quality_model`` turns these num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ class LesionEvidence:
     """Mean probability of any lesion class among its voxels."""
     size: float
     """Logarithm to base 1000 of the volume in ml."""
+
+    def sized(self, volume_ml: float) -> LesionEvidence:
+        """Return the evidence of a part of ``volume_ml``: on the image's grid a lesion may fall into several."""
+        return replace(self, size=math.log(volume_ml, 1000))
 
 
 @dataclass(frozen=True)

@@ -323,7 +323,10 @@ class Segmenter:
         def evidence(label: Label, points: NDArray[np.int64]) -> LesionEvidence | None:
             return evidence_at(regions, frame.positions(points + low), label.name.split()[-1] == "cyst")
 
-        found = find_lesions(image, self.roles, side, self.settings.min_tumor_ml, evidence)
+        found = [
+            (lesion, None if known is None else known.sized(lesion.volume_ml))
+            for lesion, known in find_lesions(image, self.roles, side, self.settings.min_tumor_ml, evidence)
+        ]
         lesions = tuple(replace(lesion, confidence=self.quality.lesion(known)) for lesion, known in found)
         structures = tuple(measure_structure(image, label, lesions) for label in self.package.labels)
         return structures, lesions, tuple(known for _, known in found)
