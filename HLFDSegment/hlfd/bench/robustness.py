@@ -67,7 +67,8 @@ def run_robustness(
             else:
                 scores[condition.name][key] = kept
                 clock.advance()
-        for condition, measured in _measure(segmenter, case, missing, settings.patients, cancel):
+        measurements = _measure(segmenter, case, missing, settings.patients, cancel) if missing else ()
+        for condition, measured in measurements:
             content = {"about": _about(model, condition, settings), "scores": measured}
             write_json(_path(folder, condition, key), content)
             scores[condition.name][key] = measured
@@ -110,9 +111,9 @@ def _measure(
     cancel: CancelToken | None,
 ) -> Iterator[tuple[Condition, dict[str, Any]]]:
     """Scan a patient under each condition and score what the model makes of it."""
-    anatomies = patients.build(case, [condition.variation_of(case) for condition in conditions])
+    anatomies = patients.build(case, [condition.variation for condition in conditions])
     for condition in conditions:
-        volume, truth = scan(anatomies[condition.variation_of(case)], condition)
+        volume, truth = scan(anatomies[condition.variation], condition)
         result = segmenter.run(volume, cancel=cancel)
         measured = score(result.label_map, task_labels(truth, "kidney"))
         facts = {"mode": result.mode, "warnings": list(result.warnings), "seconds": result.timing["total"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from hlfd.config import look_up
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_RIGHT, PHANTOM_LABELS
 from hlfd.phantom import AcquisitionSettings, Anatomy, AnatomySettings, load_kits, render, to_labels
 from hlfd.phantom.anatomy import build_variations
-from hlfd.phantom.variation import SIDES, Variation
+from hlfd.phantom.variation import Variation
 from hlfd.volume import LabelMap, Volume
 
 BASE = "base"
@@ -36,18 +36,12 @@ class Condition:
     slice_mm: float = 2.5
     """Thickness of the slices, which lie side by side."""
     variation: Variation = field(default_factory=Variation)
-    """What is rare about the anatomy; one kidney is ``removed`` by turns, see ``variation_of``."""
+    """What is rare about the anatomy."""
     crop: str = ""
     """Which part of the field of view is missing: nothing, ``upper half`` of the kidneys, or all but 250 mm."""
 
     def __post_init__(self) -> None:
         look_up(self.crop, CROPS, "crop")
-
-    def variation_of(self, case: int) -> Variation:
-        """Return the variation of a case: of even ones the left kidney is removed, of odd ones the right one."""
-        if self.variation.removed is None:
-            return self.variation
-        return Variation(**{**asdict(self.variation), "removed": SIDES[case % 2]})
 
 
 CONDITIONS = (
@@ -59,7 +53,7 @@ CONDITIONS = (
     Condition("noise 45", "noise 45 HU", noise=45.0),
     Condition("slices 1", "slices 1 mm", slice_mm=1.0),
     Condition("slices 5", "slices 5 mm", slice_mm=5.0),
-    Condition("missing kidney", "one kidney missing", variation=Variation(removed="left")),
+    Condition("missing kidney", "the healthier kidney missing", variation=Variation(removed="healthier")),
     Condition("fused kidneys", "lower poles fused, like a horseshoe", variation=Variation(fused=True)),
     Condition("huge tumor", "a further tumor of 600 ml", variation=Variation(mass_ml=600.0)),
     Condition("small tumors", "two further tumors of 0.5 to 0.9 ml", variation=Variation(small_ml=(0.5, 0.9))),

@@ -59,9 +59,8 @@ def _sheet(path: Path, settings: Any, console: Console) -> dict[str, Any]:
     if path.suffix.lower() != ".png":
         raise UsageError(f'--sheet "{path}" is no PNG file; a name ending in .png was expected.')
     make_folder(path.absolute().parent)
-    case = settings.cases[0]
-    anatomies = settings.patients.build(case, [condition.variation_of(case) for condition in settings.conditions])
-    scans = (scan(anatomies[condition.variation_of(case)], condition) for condition in settings.conditions)
+    anatomies = settings.patients.build(settings.cases[0], [condition.variation for condition in settings.conditions])
+    scans = (scan(anatomies[condition.variation], condition) for condition in settings.conditions)
     write_sheet(path, [sheet_row(volume, truth) for volume, truth in scans])
     console.say(f"Wrote {path}")
     return {"sheet": path, "rows": [condition.name for condition in settings.conditions]}

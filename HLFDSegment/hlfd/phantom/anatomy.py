@@ -30,7 +30,7 @@ from hlfd.phantom.kidneys import (
 from hlfd.phantom.liver import LiverPlan, paint_liver_lesions
 from hlfd.phantom.organs import paint_organs
 from hlfd.phantom.shapes import KidneyShape, kits_kidneys, procedural_kidneys
-from hlfd.phantom.variation import Variation, vary
+from hlfd.phantom.variation import Variation, removed_side, vary
 from hlfd.volume import LabelMap
 
 
@@ -137,6 +137,7 @@ def _paint(
     frame = draw_frame(rng, settings.size, settings.fatness)
     kidneys = _place(settings, frame, kits, rng)
     draw_pelvis(kidneys, np.random.default_rng([seed, 3]))
+    missing = removed_side(kidneys, removed)
     liver = np.random.default_rng([seed, 20])  # of its own, so that a study of the liver is the same patient
     top = frame.dome + liver.uniform(8, 40) if settings.liver_study and liver.random() < 0.8 else -np.inf
     growth = liver.uniform(-4, 25) if settings.liver_study else 0.0
@@ -149,10 +150,10 @@ def _paint(
     amount = rng.uniform(0, 20) * rng.uniform(0.2, 1)
     for kidney, touch in zip(kidneys, touching):
         fat_field(kidney, amount, touch, rng)
-        before = canvas.tissue.clone() if kidney.shape.side == removed else None
+        before = canvas.tissue.clone() if kidney.shape.side == missing else None
         paint_surroundings(canvas, frame, kidney)  # also of a kidney that is missing, for what it draws
         canvas.tissue = canvas.tissue if before is None else before
-    kidneys = [kidney for kidney in kidneys if kidney.shape.side != removed]
+    kidneys = [kidney for kidney in kidneys if kidney.shape.side != missing]
     for kidney in kidneys:
         paint_kidney(canvas, kidney)
     if settings.liver_study:

@@ -18,7 +18,7 @@ from hlfd.phantom.kidneys import RENAL, YIELDING, Kidney
 from hlfd.phantom.shapes import SHAPE_MM
 from hlfd.phantom.tissues import T
 
-SIDES = ("left", "right")
+REMOVED = ("left", "right", "healthier")
 _LARGEST_MASS_MM = 110.0
 _CLEARANCE_MM = 12.0
 _METAL_LEVELS_MM = (-72.0, -36.0, 0.0, 36.0)
@@ -29,7 +29,7 @@ class Variation:
     """What is changed in a patient; none of it draws from the stream that the rest of the patient is drawn from."""
 
     removed: str | None = None
-    """``left`` or ``right``: this kidney is missing, and what surrounds it fills its place."""
+    """``left``, ``right`` or ``healthier`` (with less tumor): this kidney is missing, fat and bowel fill its place."""
     fused: bool = False
     """The lower poles are joined by parenchyma in front of the great vessels, as in a horseshoe kidney."""
     mass_ml: float | None = None
@@ -41,10 +41,17 @@ class Variation:
 
     def __post_init__(self) -> None:
         if self.removed is not None:
-            look_up(self.removed, SIDES, "removed kidney")
+            look_up(self.removed, REMOVED, "removed kidney")
         volumes = [*(self.small_ml or ()), *(() if self.mass_ml is None else (self.mass_ml,))]
         if any(not 0 < ml <= 2000 for ml in volumes):
             raise ConfigError(f"The volumes of tumors are {volumes} ml; more than 0 and at most 2000 were expected.")
+
+
+def removed_side(kidneys: list[Kidney], removed: str | None) -> str | None:
+    """Return the side whose kidney is ``removed``, None for none of them."""
+    if removed != "healthier" or not kidneys:
+        return removed
+    return min(kidneys, key=lambda kidney: np.count_nonzero(kidney.fields["tumor"] < 0)).shape.side
 
 
 def vary(canvas: Canvas, frame: Frame, kidneys: list[Kidney], variation: Variation, seed: int) -> None:
