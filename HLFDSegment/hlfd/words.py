@@ -31,8 +31,9 @@ def sureness(confidence: float | None) -> str:
     """Return a lesion's confidence in words: "likely, 86 %", "uncertain, 45 %", "doubtful, 12 %"; a dash for None."""
     if confidence is None or not math.isfinite(confidence):
         return "-"
-    word = "likely" if confidence >= LIKELY else "uncertain" if confidence >= UNCERTAIN else "doubtful"
-    return f"{word}, {100 * confidence:.0f}\u00a0%"  # a no-break space: cells are narrow
+    shown = round(confidence, 2)  # so that the word fits the number beside it
+    word = "likely" if shown >= LIKELY else "uncertain" if shown >= UNCERTAIN else "doubtful"
+    return f"{word}, {100 * shown:.0f}\u00a0%"  # a no-break space: cells are narrow
 
 
 def nested(value: Any) -> str:

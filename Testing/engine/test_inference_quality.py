@@ -134,6 +134,8 @@ def test_evidence_is_found_by_place_and_kind(exact_package):
     in_cyst = np.array([[10 + 2 * 8, 20 + 2 * 9, 30 + 2 * 9]])
     assert evidence_at([region], np.vstack([in_tumor, in_tumor, in_cyst]), cyst=False) is tumor
     assert evidence_at([region], np.vstack([in_tumor, in_tumor, in_cyst]), cyst=True) is cyst
+    beside = np.array([[10 + 2 * 6 - 0.9, 20 + 2 * 4, 30 + 2 * 4]])  # nearest to no voxel of it, but between two
+    assert evidence_at([region], beside, cyst=False) is tumor
     assert evidence_at([region], np.array([[500.0, 0.0, 0.0]]), cyst=True) is None
     assert evidence_at([], in_tumor, cyst=False) is None
 
@@ -169,6 +171,7 @@ def test_a_misstated_quality_is_a_model_error(exact_package, quality):
 
 def test_a_confidence_in_words_has_three_levels():
     assert sureness(0.86) == "likely, 86\u00a0%"
+    assert sureness(0.696) == "likely, 70\u00a0%"
     assert sureness(0.45) == "uncertain, 45\u00a0%"
     assert sureness(0.04) == "doubtful, 4\u00a0%"
     assert sureness(None) == sureness(float("nan")) == "-"

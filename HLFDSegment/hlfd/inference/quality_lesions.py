@@ -49,8 +49,17 @@ class RegionEvidence:
     cysts: tuple[bool, ...]
 
     def at(self, points: NDArray[np.float64], cyst: bool) -> LesionEvidence | None:
-        """Return the lesion of the kind on which most ``points`` (n, 3) in mm of the frame lie, None without one."""
-        index = np.floor((points - self.grid.start) / self.grid.spacing + 0.5).astype(np.intp)
+        """Return the lesion of the kind on which most ``points`` (n, 3) in mm of the frame lie, None without one.
+
+        Where none lies on one, the voxels count between whose centres the points lie: labels come from interpolation.
+        """
+        place = (points - self.grid.start) / self.grid.spacing
+        return self._most(np.floor(place + 0.5), cyst) or self._most(
+            np.concatenate([np.floor(place) + corner for corner in np.ndindex(2, 2, 2)]), cyst
+        )
+
+    def _most(self, places: NDArray[np.float64], cyst: bool) -> LesionEvidence | None:
+        index = places.astype(np.intp)
         inside = np.all((index >= 0) & (index < self.places.shape), axis=1)
         counts = np.bincount(self.places[tuple(index[inside].T)], minlength=len(self.lesions) + 1)
         counts = counts[1:] * (np.array(self.cysts, bool) == cyst)
