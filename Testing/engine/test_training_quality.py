@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +12,18 @@ import pytest
 pytest.importorskip("torch")
 
 from hlfd.config import SegmentSettings
+from hlfd.data.pool import PoolSettings
 from hlfd.inference.quality_lesions import LesionEvidence
 from hlfd.inference.segmenter import Segmenter
 from hlfd.labels import KIDNEY_LABELS
 from hlfd.models.amend import add_quality
 from hlfd.models.package import load_package
-from hlfd.training.quality import SLACK, judge, limits
+from hlfd.training.quality import SLACK, judge, keep_quality, limits, quality_recipe
 from hlfd.training.quality_fit import JudgedLesion, area_under_curve, fit_confidence, reliability
+from hlfd.training.recipe import read_recipe
 from hlfd.volume import LabelMap
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def drawn(count: int, seed: int) -> list[JudgedLesion]:
@@ -79,9 +85,47 @@ def test_limits_leave_room_beyond_the_simulated_scans():
     assert "entropy" not in ranges
 
 
-def test_quality_is_added_to_a_package_that_stays_valid(models_folder, tmp_path):
-    import shutil
+@pytest.fixture
+def recipe(models_folder, tmp_path):
+    """The shipped recipe with coarse drawn patients, for a package that is there already."""
+    folder = tmp_path / "run"
+    shutil.copytree(models_folder / "exact", folder / "package" / "exact")
+    anatomy = {"spacing_mm": 6.0, "shape": (24, 40, 48), "centre_z": 0.0, "cysts": 2}
+    patients = PoolSettings((4, 5), shapes="procedural", anatomy=anatomy)
+    shipped = read_recipe(PROJECT / "configs/kidney/kidney.yaml")
+    named = replace(shipped, folder=folder, name="exact", version="1.0.0", validation=patients)
+    return replace(named, quality_patients=1)
 
+
+def test_the_stage_writes_limits_into_the_package_and_goes_on_from_what_is_there(recipe):
+    quality = quality_recipe(recipe)
+    package = load_package(recipe.folder / "package" / "exact" / "1.0.0")
+    assert package.metadata["quality"] == quality
+    assert quality["scans"] == 4
+    assert {"soft", "bright", "tissue", "neighbours", "entropy"} <= set(quality["limits"])
+    records = sorted((recipe.folder / "quality").glob("case_*.json"))
+    assert [path.name for path in records] == ["case_00004_00.json", "case_00005_00.json"]
+    stamps = [path.stat().st_mtime_ns for path in records]
+    assert quality_recipe(recipe) == quality
+    assert [path.stat().st_mtime_ns for path in records] == stamps
+
+
+def test_a_package_that_is_written_again_keeps_the_quality_of_its_weights(recipe, models_folder):
+    quality_recipe(recipe)
+    folder = recipe.folder / "package" / "exact" / "1.0.0"
+    shutil.rmtree(folder)
+    shutil.copytree(models_folder / "exact" / "1.0.0", folder)
+    keep_quality(recipe)
+    assert "limits" in load_package(folder).metadata["quality"]
+    kept = recipe.folder / "quality" / "quality.json"
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"refiner.safetensors": "', '"refiner.safetensors": "0'))
+    shutil.rmtree(folder)
+    shutil.copytree(models_folder / "exact" / "1.0.0", folder)
+    keep_quality(recipe)  # of other weights
+    assert "quality" not in load_package(folder).metadata
+
+
+def test_quality_is_added_to_a_package_that_stays_valid(models_folder, tmp_path):
     folder = tmp_path / "exact" / "1.0.0"
     shutil.copytree(models_folder / "exact" / "1.0.0", folder)
     held_out = {"lesions": 9, "auc": 0.9, "calibration_error": 0.04, "bins": [{"from": 0.9, "lesions": 9, "true": 1.0}]}

@@ -130,7 +130,7 @@ class Recipe(PackageRecipe):
     train: PoolSettings = field(default_factory=missing("train"))
     validation: PoolSettings = field(default_factory=missing("validation"))
     test: PoolSettings = field(default_factory=missing("test"))
-    quality_patients: int = 1
+    quality_patients: int = 2
     """Patients per validation case whose scans the quality signal is fitted on."""
 
 
