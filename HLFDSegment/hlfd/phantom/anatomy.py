@@ -140,7 +140,7 @@ def _paint(
     missing = removed_side(kidneys, removed)
     liver = np.random.default_rng([seed, 20])  # of its own, so that a study of the liver is the same patient
     top = frame.dome + liver.uniform(8, 40) if settings.liver_study and liver.random() < 0.8 else -np.inf
-    growth = liver.uniform(-4, 25) if settings.liver_study else 0.0
+    growth = liver.uniform(-4, 18) if settings.liver_study else 0.0
     canvas = Canvas(_grid(settings, frame, rng, top), rng, rng.uniform(2.0, 5.0), device)
     paint_body(canvas, frame)
     paint_organs(canvas, frame, 0 if settings.liver_study else settings.liver_lesions, growth)

@@ -134,7 +134,7 @@ def _metastasis(canvas: Canvas, lesion: _Lesion, rng: np.random.Generator) -> No
     core, rim = _METASTASES[rng.integers(3)]
     _fill(canvas, lesion, core, _FOR_TUMORS)
     if rng.random() < 0.55:
-        width = float(np.clip(rng.uniform(0.12, 0.3) * lesion.radius, 1.5, 6.0)) / lesion.radius
+        width = float(np.clip(rng.uniform(0.08, 0.2) * lesion.radius, 1.2, 3.0)) / lesion.radius
         _fill(canvas, lesion, rim, (core,), lesion.depth < width)
     if lesion.radius > 7 and rng.random() < 0.45:
         patchy = 0.15 * _noise(canvas, lesion.box, 12.0, rng)
