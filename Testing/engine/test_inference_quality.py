@@ -90,6 +90,16 @@ def test_an_organ_of_which_the_networks_are_not_sure_is_not_marked(exact_package
     assert not result.label_map.array.any()
 
 
+def test_who_asks_for_the_whole_body_gets_the_result_with_the_warning(exact_package, patient):
+    limits = {"limits": {"refined": [0.999, None]}}
+    settings = SegmentSettings(backend="openvino", mode="box")
+    result = Segmenter(replace(exact_package, metadata={"quality": limits}), settings).run(patient[0])
+    assert result.label_map.array.any()
+    assert result.warnings == (
+        f"{UNLIKE}: what was found does not look surely like a kidney. Check every part of the result.",
+    )
+
+
 def test_an_unsure_locator_speaks_against_the_image():
     sure, unsure = np.zeros((2, 4, 6, 6, 6), np.float32)
     sure[0] = 20

@@ -17,6 +17,7 @@ from hlfd.inference.measure import Image, find_lesions, measure_structure
 from hlfd.inference.postprocess import argmax_labels, clean_region, relabel
 from hlfd.inference.quality import NOTHING, UNLIKE, Quality, evidence_at
 from hlfd.inference.quality_image import (
+    Facts,
     ImageFacts,
     LocatorFacts,
     OrganFacts,
@@ -167,10 +168,7 @@ class Segmenter:
             run.warn("No body was found in the image; all of it was searched.")
         run.progress(0.05, 1)
         image = image_facts(frame, body.box)
-        unlike = self.quality.warning(image, NOTHING)
-        if unlike is not None:
-            run.warn(unlike)
-        regions = self._regions(frame, body, run) if unlike is None else _Regions([], [])
+        regions = _Regions([], []) if self._unlike(image, NOTHING, run) else self._regions(frame, body, run)
         labels = np.zeros(volume.shape, np.uint8)
         seen = view.orientation.view(labels)
         todo = zip(regions.boxes, regions.shares)
@@ -222,9 +220,7 @@ class Segmenter:
         logits = self._predict(locator, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), grid.shape))]
         back = body.box.low[1] + self.rules.posterior_share * (body.box.high[1] - body.box.low[1])
         facts, labels = locator_facts(logits), argmax_labels(logits)
-        unlike = self.quality.warning(facts, NOTHING)
-        if unlike is not None:
-            run.warn(unlike)
+        if self._unlike(facts, NOTHING, run):
             return _Regions([], [], None, facts)
         found = find_regions(labels, grid, locator.classes, body.midline, self.rules, back)
         run.progress(0.3, 1)
@@ -244,6 +240,14 @@ class Segmenter:
             return _Regions([], [], found, facts)
         run.warn(f"No {organs} was found at low resolution, so the whole body was searched; check the result.")
         return _Regions([body.box], [1.0], None, facts)
+
+    def _unlike(self, facts: Facts, consequence: str, run: _Run) -> bool:
+        """Warn of what is unlike the training; return whether to mark nothing, which ``mode`` box overrides."""
+        forced = self.settings.mode == "box"
+        warning = self.quality.warning(facts, "Check every part of the result." if forced else consequence)
+        if warning is not None:
+            run.warn(warning)
+        return warning is not None and not forced
 
     def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: _Run) -> NDArray[np.float32]:
         """Run a network; when the GPU has no memory left, with smaller tiles, in the end on the CPU."""
@@ -284,9 +288,7 @@ class Segmenter:
         outside = None if found is None else found.outside(exact)
         plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline, outside)
         organ = OrganFacts(located, refined_share(logits, labels, self.roles))
-        unlike = self.quality.warning(organ, "Nothing was marked there.") if labels.any() else None
-        if unlike is not None:
-            run.warn(unlike)
+        if labels.any() and self._unlike(organ, "Nothing was marked there.", run):
             relabel(logits, labels, labels > 0, 0)
         lesions = gather_evidence(logits, labels, exact, self.roles)
         run.stage("export")
