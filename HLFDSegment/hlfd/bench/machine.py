@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hlfd.errors import MissingDependencyError
+from hlfd.inference.backends import openvino_core
 
 _SIZE = 2048
 
@@ -50,7 +51,7 @@ def _openvino_product(a: np.ndarray) -> Callable[[], object]:
     left, right = (ops.parameter([_SIZE, _SIZE], np.float32) for _ in range(2))
     model = openvino.Model([ops.matmul(left, right, False, False)], [left, right], "gemm")
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+    request = openvino_core().compile_model(model, "CPU", config).create_infer_request()
     return lambda: request.infer({0: a, 1: a})
 
 

@@ -12,7 +12,7 @@ from hlfd.bench.machine import best_seconds, gemm_gflops
 from hlfd.config import SegmentSettings
 from hlfd.errors import MissingDependencyError
 from hlfd.events import CancelToken, OnEvent, Stage, ignore
-from hlfd.inference.backends import OpenvinoBackend, cpu_threads
+from hlfd.inference.backends import OpenvinoBackend, cpu_threads, openvino_core
 from hlfd.inference.tiling import Backend
 from hlfd.models.package import ModelPackage, NetworkEntry
 
@@ -21,9 +21,7 @@ PATCH = 128
 
 def gflop(ir: Path, channels: int, patch: int = PATCH) -> float:
     """Return the work of the convolutions and products of an OpenVINO model in GFLOP (2 per multiply-add)."""
-    import openvino
-
-    model = openvino.Core().read_model(str(ir))
+    model = openvino_core().read_model(str(ir))
     model.reshape([1, channels, patch, patch, patch])
     return sum(_work(op) for op in model.get_ops()) / 1e9
 

@@ -5,6 +5,7 @@ Neither library is imported before it is used, so that a CPU segmentation costs 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,7 @@ class OpenvinoBackend:
 
     def __init__(self, model: Any, threads: int) -> None:
         """Compile an ``openvino.Model`` or the path of an IR file, in float32 so that all machines agree."""
-        openvino = _import_openvino()
-        core = openvino.Core()
+        openvino, core = _import_openvino(), openvino_core()
         self._model = core.read_model(str(model)) if not hasattr(model, "get_ops") else model
         config = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -107,6 +107,17 @@ def _import_openvino() -> Any:
             'Install it with: pip install "hlfd[cpu]", or choose --backend torch.',
         ) from error
     return openvino
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """Return the one ``openvino.Core`` of this process, which is never given up.
+
+    A core whose CPU plugin ends gives the main thread back the signal stack that was there when it began. Where two
+    have lived that may be the freed one of the other, and the next signal, such as the end of a child process, ends
+    the program with a segmentation fault (OpenVINO 2026.4).
+    """
+    return _import_openvino().Core()
 
 
 def choose_backend(settings: SegmentSettings, entries: tuple[NetworkEntry | None, ...]) -> tuple[str, str]:
