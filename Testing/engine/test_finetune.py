@@ -169,7 +169,7 @@ class TestSmallLesions:
 
     def test_count_by_classes_as_in_the_recipe_of_the_student(self, package, cases, tmp_path):
         run = finetuning.Finetuning(package, cases, tmp_path, QUICK, None, (), ignore, None)
-        recipe = read_recipe(PROJECT / "configs" / "kidney" / "kidney.yaml").networks["refiner"]
+        recipe = read_recipe(PROJECT / "configs" / "kidney" / "small-lesions.yaml").networks["refiner"]
         assert run.class_weights() == [recipe.class_weights[name] for name in CLASSES]
         assert recipe.small_lesions == SmallLesions(("tumor", "cyst"))
 

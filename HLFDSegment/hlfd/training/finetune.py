@@ -63,7 +63,7 @@ from hlfd.training.validation import PatchValidator
 _VALIDATIONS = 10
 _CHECKPOINTS = 40
 _BACKGROUND_WEIGHT, _ORGAN_WEIGHT, _CYST_WEIGHT, _TUMOR_WEIGHT = 0.7, 1.5, 2.5, 3.0
-"""Of the classes in the cross entropy, as in configs/kidney/kidney.yaml."""
+"""Of the classes in the cross entropy, as in configs/kidney/small-lesions.yaml."""
 _KNOWN_PATCHES, _UNSEEN = 24, 10_000_000
 """Replayed patches that show what would be forgotten, and the first of their numbers; none of them is trained on."""
 _LEAST_SHARE = 0.3
