@@ -35,6 +35,11 @@ class Quality:
         values = package.metadata.get("quality") or {}
         return cls(Confidence.of(values), Limits.of(values), " or ".join(organs))
 
+    @property
+    def no_organ(self) -> str:
+        """What is said where no organ was found."""
+        return f"{UNLIKE}: it shows no {self.organ}. {NOTHING}"
+
     def warning(self, facts: Facts, consequence: str) -> str | None:
         """Return the sentences that say what about ``facts`` is unlike the training, and what follows; else None."""
         told = self.limits.broken(facts, self.organ) if self.limits is not None else []

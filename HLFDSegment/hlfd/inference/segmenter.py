@@ -173,6 +173,8 @@ class Segmenter:
         seen = view.orientation.view(labels)
         todo = zip(regions.boxes, regions.shares)
         exported = [self._refine(frame, box, body, regions.found, share, seen, run) for box, share in todo]
+        if not labels.any() and self.quality.limits is not None and not any(w.startswith(UNLIKE) for w in run.warnings):
+            run.warn(self.quality.no_organ)  # what the locator took for one was none
         run.stage("measure")
         structures, lesions, evidence = self._measure(view, frame, seen, exported, body)
         run.close()
@@ -230,11 +232,11 @@ class Segmenter:
             classes = [locator.classes.index(organ) for organ in self.rules.organs]
             mask = found.support & np.isin(labels, classes)
             return _Regions(boxes, [located_share(logits, mask, grid, box, classes) for box in boxes], found, facts)
-        organs = " or ".join(self.rules.organs)
         # A model that knows its limits does not go on where it saw no organ: it would invent one.
         if self.quality.limits is not None:
-            run.warn(f"{UNLIKE}: it shows no {organs}. {NOTHING}")
+            run.warn(self.quality.no_organ)
             return _Regions([], [], found, facts)
+        organs = " or ".join(self.rules.organs)
         if self.settings.mode == "roi":
             run.warn(f"No {organs} was found; the result is empty. Mode box searches the whole body.")
             return _Regions([], [], found, facts)
