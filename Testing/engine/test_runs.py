@@ -83,9 +83,11 @@ class TestAFinishedRun:
         assert any(isinstance(event, Progress) and event.total == QUICK.steps for event in events)
 
     def test_an_example_slice_is_kept_for_each_validation(self, finished):
-        samples = [event for event in Run(finished.folder).poll() if isinstance(event, Sample)]
+        events = Run(finished.folder).poll()
+        samples = [event for event in events if isinstance(event, Sample)]
+        validated = [event.step for event in events if isinstance(event, Metric) and "dice" in event.values]
         assert samples[0].step == 0
-        assert samples[-1].step == QUICK.steps
+        assert samples[-1].step == validated[-1] > 0  # it may have stopped before its last step
         with np.load(finished.folder / samples[-1].file, allow_pickle=False) as data:
             assert data["image"].shape == data["label"].shape == data["prediction"].shape
             assert data["label"].max() > 0
