@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hlfd.errors import ModelError
 from hlfd.inference.quality_lesions import probabilities
 from hlfd.inference.roles import Roles
-from hlfd.preprocess.frame import Frame, box_slices
+from hlfd.preprocess.frame import Frame
 from hlfd.preprocess.grid import Box, Grid
 
 SOFT_HU = (-200.0, 300.0)
@@ -82,10 +82,7 @@ _WORDS = {
 def image_facts(frame: Frame, box: Box) -> ImageFacts:
     """Return the numbers of the part of the image inside ``box`` (mm of the frame)."""
     values, grid = frame.coarse(COARSE_MM)
-    low = [(a - start) / step + 0.5 for a, start, step in zip(box.low, grid.start, grid.spacing)]
-    high = [(b - start) / step + 0.5 for b, start, step in zip(box.high, grid.start, grid.spacing)]
-    part = np.asarray(values[box_slices([max(0, int(a)) for a in low], [max(1, int(b)) for b in high])], np.float32)
-    part = np.clip(part, -_CLIP_HU, _CLIP_HU)
+    part = np.clip(np.asarray(values[grid.slices(box)], np.float32), -_CLIP_HU, _CLIP_HU)
     soft = int(np.count_nonzero((part > SOFT_HU[0]) & (part < SOFT_HU[1])))
     tissue = part[(part > TISSUE_HU[0]) & (part < TISSUE_HU[1])]
     return ImageFacts(
@@ -112,8 +109,7 @@ def located_share(
     logits: NDArray[np.float32], mask: NDArray[np.bool_], grid: Grid, box: Box, organs: Sequence[int]
 ) -> float:
     """Return the mean probability of the classes ``organs`` in ``mask`` (z, y, x) inside ``box``; 0 for none."""
-    edges = [(np.subtract(edge, grid.start) / grid.spacing + 0.5).astype(int) for edge in (box.low, box.high)]
-    crop = box_slices(np.maximum(edges[0], 0), np.maximum(edges[1], 1))
+    crop = grid.slices(box)
     every = (slice(None, None, _NEAR_STEP),) * 3
     inside = mask[crop][every]
     if not inside.any():

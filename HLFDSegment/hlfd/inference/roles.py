@@ -30,13 +30,18 @@ class Roles:
     @property
     def cysts(self) -> tuple[int, ...]:
         """The classes among ``lesions`` that mean cysts."""
-        values = {label.value for label in self.lesion_labels if label.name.split()[-1] == "cyst"}
+        values = {label.value for label in self.lesion_labels if is_cyst(label.name)}
         return tuple(index for index in self.lesions if self.left[index] in values)
 
 
 def is_lesion(name: str) -> bool:
     """Return whether a class or label name means a tumour or cyst."""
     return name.split()[-1] in LESION_CLASSES
+
+
+def is_cyst(name: str) -> bool:
+    """Return whether a class or label name means a cyst."""
+    return name.split()[-1] == LESION_CLASSES[1]
 
 
 def class_labels(name: str, names: tuple[str, ...], explicit: dict[str, object]) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from hlfd.inference.quality_image import (
 from hlfd.inference.quality_lesions import LesionEvidence, RegionEvidence, gather_evidence
 from hlfd.inference.regions import Found, RegionRules, find_regions, side_of
 from hlfd.inference.result import Lesion, SegmentationResult, Structure
-from hlfd.inference.roles import make_roles
+from hlfd.inference.roles import is_cyst, make_roles
 from hlfd.inference.tiling import Backend, predict
 from hlfd.labels import Label
 from hlfd.models.package import ModelPackage, NetworkEntry
@@ -325,7 +325,7 @@ class Segmenter:
         regions = [e.lesions for e in exported if e.lesions is not None]
 
         def evidence(label: Label, points: NDArray[np.int64]) -> LesionEvidence | None:
-            return evidence_at(regions, frame.positions(points + low), label.name.split()[-1] == "cyst")
+            return evidence_at(regions, frame.positions(points + low), is_cyst(label.name))
 
         found = [
             (lesion, None if known is None else known.sized(lesion.volume_ml))

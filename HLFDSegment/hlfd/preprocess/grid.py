@@ -63,6 +63,15 @@ class Grid:
         edges = [(o + s * (a - 0.5), o + s * (b - 0.5)) for o, s, a, b in zip(self.start, self.spacing, first, last)]
         return Box(triple(e[0] for e in edges), triple(e[1] for e in edges))
 
+    def slices(self, box: Box) -> tuple[slice, slice, slice]:
+        """Return the slices of the voxels whose centres lie in ``box``, cut off at the grid's beginning."""
+        edges = [
+            (int(max(0.0, (a - o) / s + 0.5)), int(max(1.0, (b - o) / s + 0.5)))
+            for o, s, a, b in zip(self.start, self.spacing, box.low, box.high)
+        ]
+        z, y, x = (slice(a, b) for a, b in edges)
+        return z, y, x
+
     def crop(self, low: tuple[int, ...], high: tuple[int, ...]) -> Grid:
         """Return the grid of the voxels with indices ``low`` <= index < ``high``."""
         start = triple(o + s * a for o, s, a in zip(self.start, self.spacing, low))

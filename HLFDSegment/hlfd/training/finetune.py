@@ -276,10 +276,10 @@ class Finetuning:
 
     def class_weights(self) -> list[float]:
         """Return the weight of each class in the loss, background first."""
-        roles, known = make_roles(self.package), {label.value: label.name for label in self.package.labels}
+        roles = make_roles(self.package)
         weights = [_BACKGROUND_WEIGHT, *[_ORGAN_WEIGHT] * (len(roles.left) - 1)]
         for n in roles.lesions:
-            weights[n] = _CYST_WEIGHT if known[roles.left[n]].endswith("cyst") else _TUMOR_WEIGHT
+            weights[n] = _CYST_WEIGHT if n in roles.cysts else _TUMOR_WEIGHT
         return weights
 
     def _plan(
