@@ -82,7 +82,8 @@ def result_from_dict(values: Mapping[str, Any], label_map: LabelMap) -> Segmenta
     lesions = tuple(Lesion(**{**row, "centroid_ras": tuple(row["centroid_ras"])}) for row in values["lesions"])
     regions = tuple((tuple(low), tuple(high)) for low, high in values.get("regions", ()))
     made = {"label_map": label_map, "structures": structures, "lesions": lesions, "regions": regions}
-    return SegmentationResult(**{**known, **made, "warnings": tuple(values.get("warnings", ()))})
+    lists = {name: tuple(values.get(name, ())) for name in ("warnings", "left_out_ml")}
+    return SegmentationResult(**{**known, **made, **lists})
 
 
 def _follow(job: Job, on_event: OnEvent, cancel: CancelToken | None) -> None:

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from hlfd.errors import UsageError
+from hlfd.words import left_out
 from HLFDSegmentLib.display import jump_to, set_opacity, show_surfaces
 from HLFDSegmentLib.lesion_rows import HEADERS, Row, lesion_rows, structure_rows
 from HLFDSegmentLib.report_export import ReportExport, export_csv, stored_result, volume_of
@@ -67,9 +68,10 @@ class ResultsSection:
     def _summary(self, lesions: int, known: bool) -> str:
         if not known:
             return _("Nothing segmented yet.")
-        notes = stored_result(self._node).get("warnings", ())
+        result = stored_result(self._node)
         found = _("Lesions found: {count}.").format(count=lesions)
-        return "\n".join([found, *notes])
+        notes = (left_out(result.get("left_out_ml", ())), *result.get("warnings", ()))
+        return "\n".join(filter(None, (found, *notes)))
 
     def _fill(self) -> None:
         table = self._ui.lesionTable

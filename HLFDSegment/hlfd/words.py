@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -34,6 +35,16 @@ def sureness(confidence: float | None) -> str:
     shown = round(confidence, 2)  # so that the word fits the number beside it
     word = "likely" if shown >= LIKELY else "uncertain" if shown >= UNCERTAIN else "doubtful"
     return f"{word}, {100 * shown:.0f}\u00a0%"  # a no-break space: cells are narrow
+
+
+def left_out(volumes_ml: Sequence[float]) -> str:
+    """Return a sentence on masses of these volumes in ml that are not marked as they are almost surely none, or ""."""
+    if not volumes_ml:
+        return ""
+    largest = number(max(volumes_ml))
+    if len(volumes_ml) == 1:
+        return f"1 doubtful mass of {largest} ml is not marked."
+    return f"{len(volumes_ml)} doubtful masses of at most {largest} ml are not marked."
 
 
 def nested(value: Any) -> str:

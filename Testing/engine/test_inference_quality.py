@@ -17,7 +17,7 @@ from hlfd.inference.roles import make_roles
 from hlfd.inference.segmenter import Segmenter
 from hlfd.preprocess.grid import Grid
 from hlfd.volume import Volume
-from hlfd.words import sureness
+from hlfd.words import left_out, sureness
 
 CPU = SegmentSettings(backend="openvino")
 LIMITS = {
@@ -49,6 +49,27 @@ def test_every_lesion_of_a_calibrated_model_has_a_confidence(checked, patient):
     assert [row["confidence"] for row in examined.result.to_dict()["lesions"]] == [
         lesion.confidence for lesion in examined.result.lesions
     ]
+
+
+def test_masses_that_are_almost_surely_none_are_given_back_and_counted(checked, patient):
+    known = checked.run(patient[0])
+    every = [lesion.confidence for lesion in known.lesions]
+    quality = {"limits": LIMITS, "confidence": CONFIDENCE}
+    package = replace(checked.package, metadata={"quality": quality})
+    between = Segmenter(package, replace(CPU, min_confidence=sum(every) / 2)).run(patient[0])
+    assert [lesion.confidence for lesion in between.lesions] == pytest.approx([max(every)])
+    gone = known.lesions[every.index(min(every))]
+    assert between.left_out_ml == pytest.approx((gone.volume_ml,), rel=0.15)  # measured on the coarser working grid
+    given = between.label_map.array[known.label_map.array == gone.value]
+    assert not (given == gone.value).any()
+    rest = known.label_map.array != gone.value
+    assert (between.label_map.array == known.label_map.array)[rest].mean() > 0.999
+    nothing = Segmenter(package, replace(CPU, min_confidence=1.0)).run(patient[0])
+    assert nothing.lesions == ()
+    assert len(nothing.left_out_ml) == 2
+    assert left_out(nothing.left_out_ml).startswith("2 doubtful masses of at most ")
+    assert left_out(between.left_out_ml).startswith("1 doubtful mass of ")
+    assert left_out(known.left_out_ml) == ""
 
 
 def test_a_model_without_calibration_gives_no_confidence_and_no_warning(exact_package, patient):

@@ -12,7 +12,7 @@ from hlfd.config import BACKENDS, MODES, SegmentSettings
 from hlfd.errors import UsageError
 from hlfd.events import CancelToken
 from hlfd.ranks import current_ranks
-from hlfd.words import duration, number, sureness
+from hlfd.words import duration, left_out, number, sureness
 
 _SHOWN_LESIONS = 12
 OUTPUT_FORMATS = ("nii.gz", "seg.nrrd", "nrrd", "mha", "nii")
@@ -34,6 +34,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--backend", default="auto", help=f"one of {', '.join(BACKENDS)}")
     parser.add_argument("--mode", default="auto", help=f"one of {', '.join(MODES)}")
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=SegmentSettings.min_confidence,
+        metavar="SHARE",
+        help="leave out masses that are real with less than this probability, 0 keeps all (default: %(default)s)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses all")
     parser.add_argument("--memory-mb", type=int, default=SegmentSettings.memory_mb, help="cap of one network pass, MiB")
 
@@ -45,6 +52,7 @@ def read_settings(args: argparse.Namespace) -> SegmentSettings:
         device=args.device,
         backend=args.backend,
         mode=args.mode,
+        min_confidence=args.min_confidence,
         threads=args.threads,
         memory_mb=args.memory_mb,
     )
@@ -86,6 +94,8 @@ def summary(done: SegmentedCase) -> list[str]:
         lines.append(f"  {lesion.number}. {lesion.name}{where}: {size}{sure}")
     if len(result.lesions) > _SHOWN_LESIONS:
         lines.append(f"  and {len(result.lesions) - _SHOWN_LESIONS} smaller ones")
+    if result.left_out_ml:
+        lines.append(f"  {left_out(result.left_out_ml)}")
     if result.demonstration:
         lines.append(done.notice)
     lines.append(f"Wrote {done.case.target} in {duration(result.timing['total'])} ({result.backend}, {result.device}).")

@@ -43,6 +43,16 @@ def relabel(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDArra
     labels[places] = index
 
 
+def give_back(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDArray[np.bool_], roles: Roles) -> None:
+    """Give the voxels in ``mask`` to what is likeliest there apart from lesions: an organ or the background."""
+    others = np.array((0, *roles.organs))
+    places = np.nonzero(mask)
+    best = np.zeros(labels.shape, np.uint8)
+    best[places] = others[logits[others][(slice(None), *places)].argmax(axis=0)]
+    for index in others:
+        relabel(logits, labels, mask & (best == index), int(index))
+
+
 def clean_region(
     logits: NDArray[np.float32],
     labels: NDArray[np.uint8],

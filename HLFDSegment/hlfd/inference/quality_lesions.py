@@ -7,6 +7,7 @@ networks are too sure (Guo et al., ICML 2017). ``quality_model`` turns these num
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,11 @@ class LesionEvidence:
     """Mean probability of any lesion class among its voxels."""
     size: float
     """Logarithm to base 1000 of the volume in ml."""
+
+    @property
+    def volume_ml(self) -> float:
+        """Its volume."""
+        return float(1000**self.size)
 
     def sized(self, volume_ml: float) -> LesionEvidence:
         """Return the evidence of a part of ``volume_ml``: on the image's grid a lesion may fall into several."""
@@ -64,6 +70,12 @@ class RegionEvidence:
         counts = np.bincount(self.places[tuple(index[inside].T)], minlength=len(self.lesions) + 1)
         counts = counts[1:] * (np.array(self.cysts, bool) == cyst)
         return self.lesions[int(counts.argmax())] if counts.any() else None
+
+    def mask(self, numbers: Sequence[int], grid: Grid) -> NDArray[np.bool_]:
+        """Return the voxels (z, y, x) of ``grid``, of which ``self.grid`` is a part, that lie in the lesions given."""
+        mask = np.zeros(grid.shape, np.bool_)
+        mask[grid.slices(self.grid.box())] = np.isin(self.places, numbers)
+        return mask
 
 
 def gather_evidence(logits: NDArray[np.float32], labels: NDArray[np.uint8], grid: Grid, roles: Roles) -> RegionEvidence:

@@ -49,7 +49,8 @@ class SegmentationResult:
     """The outcome for one volume; ``label_map`` lies on the grid of the input.
 
     ``timing`` holds seconds per stage; ``mode`` is ``roi`` or ``box`` as really used; ``regions`` are the refined
-    regions as (low RAS corner, high RAS corner) in mm.
+    regions as (low RAS corner, high RAS corner) in mm. ``left_out_ml`` holds the volumes of the tumours and cysts that
+    are almost surely none and were given back to their surroundings, largest first.
     """
 
     label_map: LabelMap
@@ -64,6 +65,7 @@ class SegmentationResult:
     timing: dict[str, float]
     warnings: tuple[str, ...] = ()
     regions: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = field(default=())
+    left_out_ml: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the label map, ready for JSON."""

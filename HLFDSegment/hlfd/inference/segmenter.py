@@ -14,7 +14,7 @@ from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
 from hlfd.inference.backends import choose_backend, cpu_threads, load_backend
 from hlfd.inference.export import Values, crop_to_foreground, export_labels
 from hlfd.inference.measure import Image, find_lesions, measure_structure
-from hlfd.inference.postprocess import argmax_labels, clean_region, relabel
+from hlfd.inference.postprocess import argmax_labels, clean_region, give_back, relabel
 from hlfd.inference.quality import NOTHING, UNLIKE, Quality, evidence_at
 from hlfd.inference.quality_image import (
     Facts,
@@ -112,6 +112,7 @@ class _Exported:
     high: list[int]
     organ: OrganFacts | None = None
     lesions: RegionEvidence | None = None
+    left_out_ml: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ class Segmenter:
             timing=run.timing,
             warnings=tuple(run.warnings),
             regions=tuple(_ras_box(frame, box) for box in regions.boxes),
+            left_out_ml=tuple(sorted((ml for e in exported for ml in e.left_out_ml), reverse=True)),
         )
         organs = tuple(e.organ for e in exported if e.organ is not None)
         return Examined(result, image, regions.locator, organs, evidence)
@@ -293,14 +295,22 @@ class Segmenter:
         if labels.any() and self._unlike(organ, "Nothing was marked there.", run):
             relabel(logits, labels, labels > 0, 0)
         lesions = gather_evidence(logits, labels, exact, self.roles)
+        doubtful = [n for n, of in enumerate(lesions.lesions, 1) if self._doubtful(of)]
+        if doubtful:
+            give_back(logits, labels, lesions.mask(doubtful, exact), self.roles)
+        left_out = tuple(lesions.lesions[n - 1].volume_ml for n in doubtful)
         run.stage("export")
         if not labels.any():
-            return _Exported(box, plane, [0, 0, 0], [0, 0, 0])
+            return _Exported(box, plane, [0, 0, 0], [0, 0, 0], left_out_ml=left_out)
         values = Values(np.array(self.roles.left, np.uint8), np.array(self.roles.right, np.uint8), plane)
         low, high = export_labels(*crop_to_foreground(logits, exact, labels), frame, values, out)
         share = 1 if found is None else len(found.boxes)
         run.progress(run.done + 0.65 / share, 1)
-        return _Exported(box, plane, low, high, organ, lesions)
+        return _Exported(box, plane, low, high, organ, lesions, left_out)
+
+    def _doubtful(self, evidence: LesionEvidence) -> bool:
+        confidence = self.quality.lesion(evidence)
+        return confidence is not None and confidence < self.settings.min_confidence
 
     def _measure(
         self,

@@ -10,7 +10,7 @@ from hlfd.inference.result import SegmentationResult
 from hlfd.labels import Label
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.report.content import Agreement, ReportInput
-from hlfd.words import LIKELY, UNCERTAIN, duration, nested, number, sureness
+from hlfd.words import LIKELY, UNCERTAIN, duration, left_out, nested, number, sureness
 
 _LESION_HEAD = ("", "Lesion", "Side", "Confidence", "Volume", "Axial diameters", "Longest in 3-D", "HU mean (sd)")
 _STRUCTURE_HEAD = ("", "Structure", "Volume", "Longest diameter", "HU mean (sd)")
@@ -54,8 +54,9 @@ def _hu(mean: float | None, sd: float | None) -> str:
 
 def lesion_table(result: SegmentationResult) -> str:
     """Return the table of lesions, or a sentence when there is none."""
+    doubtful = f'<p class="small">{left_out(result.left_out_ml)}</p>\n' if result.left_out_ml else ""
     if not result.lesions:
-        return '<p class="empty">No tumor or cyst was found.</p>\n'
+        return f'<p class="empty">No tumor or cyst was found.</p>\n{doubtful}'
     rows = [
         (
             _swatch(lesion.value, result.label_map.labels),
@@ -69,7 +70,7 @@ def lesion_table(result: SegmentationResult) -> str:
         )
         for lesion in result.lesions
     ]
-    return table(_LESION_HEAD, rows, 4) + _confidence_note(result)
+    return table(_LESION_HEAD, rows, 4) + doubtful + _confidence_note(result)
 
 
 def _confidence_note(result: SegmentationResult) -> str:

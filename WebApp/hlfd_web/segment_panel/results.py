@@ -12,6 +12,7 @@ from hlfd.errors import HlfdError, UsageError
 from hlfd.io import write_label_map
 from hlfd.jobs.courier import Courier
 from hlfd.models.registry import find
+from hlfd.words import left_out
 from hlfd_web.downloads import download_folder, offer
 from hlfd_web.open_panel.panel import source_of
 from HLFDSegmentLib.display import set_opacity, show_surfaces
@@ -211,6 +212,7 @@ def _facts(result: dict[str, Any]) -> list[str]:
         return []
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["timing"].items() if name != "total")
     return [
+        *filter(None, [left_out(result.get("left_out_ml", ()))]),
         f"Model {result['model']} {result['model_version']}, on {result['device']} ({result['backend']})",
         f"{result['timing'].get('total', 0.0):.1f} s in all: {stages}",
     ]
