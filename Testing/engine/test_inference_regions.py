@@ -110,3 +110,13 @@ def test_roles_of_the_kidney_package_follow_the_kits_values(exact_package):
     assert roles.right == (0, 4, 2, 3)
     assert roles.organs == (1,)
     assert roles.lesions == (2, 3)
+
+
+def test_the_slices_of_a_part_of_a_grid_are_those_it_was_cut_with():
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        grid = Grid(tuple(rng.uniform(-300, 300, 3)), tuple(rng.uniform(0.4, 5, 3)), (40, 50, 60))
+        low = [int(v) for v in rng.integers(0, 20, 3)]
+        high = [a + int(v) for a, v in zip(low, rng.integers(1, 20, 3))]
+        cut = grid.slices(grid.crop(low, high).box())
+        assert [(s.start, s.stop) for s in cut] == list(zip(low, high))

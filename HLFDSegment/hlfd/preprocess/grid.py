@@ -65,11 +65,10 @@ class Grid:
 
     def slices(self, box: Box) -> tuple[slice, slice, slice]:
         """Return the slices of the voxels whose centres lie in ``box``, cut off at the grid's beginning."""
-        edges = [
-            (int(max(0.0, (a - o) / s + 0.5)), int(max(1.0, (b - o) / s + 0.5)))
+        z, y, x = (
+            slice(max(0, math.ceil((a - o) / s)), max(1, math.floor((b - o) / s) + 1))
             for o, s, a, b in zip(self.start, self.spacing, box.low, box.high)
-        ]
-        z, y, x = (slice(a, b) for a, b in edges)
+        )
         return z, y, x
 
     def crop(self, low: tuple[int, ...], high: tuple[int, ...]) -> Grid:
