@@ -21,6 +21,7 @@ from hlfd.events import CancelToken, Metric, Warn, ignore
 from hlfd.inference import Segmenter
 from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
+from hlfd.models.amend import add_quality
 from hlfd.models.package import file_sha256, load_package
 from hlfd.models.registry import next_version, version_key
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
@@ -98,6 +99,7 @@ def cases(tmp_path, make) -> Path:
 
 
 def test_a_new_version_is_written_and_compared_and_the_old_one_stays(package, cases, tmp_path, capsys):
+    package = add_quality(package, {"limits": {"soft": [0.01, None]}, "scans": 3})
     before = {path.name: file_sha256(path) for path in package.folder.iterdir()}
     arguments = ["--data", str(cases), "--out", str(tmp_path / "out"), "--steps", "4", "--patch", "16", "--replay", "0"]
     assert hlfd(["finetune", str(package.folder), *arguments, "--device", "cpu", "--json"]) == 0
@@ -110,6 +112,8 @@ def test_a_new_version_is_written_and_compared_and_the_old_one_stays(package, ca
     assert new.metadata["provenance"]["finetuned_from"] == "tiny 1.2.0"
     assert new.metadata["provenance"]["local_cases"] == {"train": 2, "held_out": 1}
     assert "p0" not in (new.folder / "model.json").read_text(encoding="utf-8")
+    assert new.metadata["quality"]["taken_from"] == "tiny 1.2.0"
+    assert "before the fine-tuning" in (new.folder / "README.md").read_text(encoding="utf-8")
     assert new.refiner.groups == package.refiner.groups
     assert file_sha256(new.folder / "refiner.safetensors") != before["refiner.safetensors"]
     assert file_sha256(new.folder / "locator.safetensors") == before["locator.safetensors"]

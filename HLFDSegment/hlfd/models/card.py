@@ -44,6 +44,11 @@ def _quality(quality: dict[str, Any]) -> str:
     """Return how the confidence of lesions was calibrated, and the limits of images that are like the training."""
     held_out = quality.get("confidence", {}).get("held_out")
     parts = [f"Fitted on {quality.get('scans', 'some')} simulated scans of validation patients."]
+    if "taken_from" in quality:
+        parts.append(
+            f"Of {quality['taken_from']}, before the fine-tuning; the confidence was not fitted again. Scans like the "
+            "local ones count as known."
+        )
     if held_out:
         parts.append(
             f"Confidence on {held_out['lesions']} lesions of patients it was not fitted on: area under the curve "

@@ -52,6 +52,7 @@ class PackageFacts:
     demonstration: bool = True
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
 
 
 def write_package(
@@ -135,6 +136,7 @@ def _write_description(folder: Path, facts: PackageFacts, entries: dict[str, dic
         "region": _plain(facts.region),
         "provenance": _plain(facts.provenance),
         "metrics": _plain(facts.metrics),
+        **({"quality": _plain(facts.quality)} if facts.quality else {}),
     }
     (folder / "README.md").write_text(model_card(description), encoding="utf-8")
     description["sha256"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}

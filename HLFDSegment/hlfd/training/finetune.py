@@ -49,6 +49,7 @@ from hlfd.training.finetune_data import (
     value_meanings,
 )
 from hlfd.training.finetune_memory import FitMemory, PatchSteps, with_less_memory
+from hlfd.training.finetune_quality import carried_quality
 from hlfd.training.finetune_report import Comparison, compare_packages, write_version
 from hlfd.training.finetune_samples import WatchedValidation
 from hlfd.training.finetune_settings import NOTHING, FinetuneSettings, Watch
@@ -167,11 +168,13 @@ class Finetuning:
                 Warn("The held-out cases did not improve; the new version is written, but prefer the old one.")
             )
         self.on_event(Stage("package"))
-        root, origin = self.out / "package", self._origin(result)
-        package = write_version(self.package, network, plan["version"], root, origin)
+        learned = [case.image for case in self.cases if case.id not in self.roles.test]
+        quality = carried_quality(self.package, learned, self.settings.device, self.cancel)
+        facts = (plan["version"], self.out / "package", self._origin(result), quality)
+        package = write_version(self.package, network, *facts)
         self.on_event(Stage("compare"))
         comparison = self._compare(package)
-        package = write_version(self.package, network, plan["version"], root, origin, comparison)  # for its card
+        package = write_version(self.package, network, *facts, comparison)  # for its card
         apart = self.roles.stop != self.roles.test
         summary = {"improved": improved, "decided_by": deciding.deciding, "stopped_by_other_cases": apart}
         done = {**summary, "steps": result.step, "roles": asdict(self.roles), **asdict(comparison)}

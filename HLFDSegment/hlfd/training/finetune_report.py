@@ -91,6 +91,7 @@ def write_version(
     version: str,
     root: Path,
     origin: dict[str, Any],
+    quality: dict[str, Any] | None = None,
     comparison: Comparison | None = None,
 ) -> ModelPackage:
     """Write ``root/<name>/<version>`` with a new refiner and everything else as in ``base``."""
@@ -108,6 +109,7 @@ def write_version(
         demonstration=base.demonstration,
         provenance={**origin, "hlfd": __version__, "base": old.get("provenance", {})},
         metrics={**scored, "of_the_base_before_finetuning": old.get("metrics", {})},
+        quality=quality or {},
     )
     networks = [_unchanged(entry) for entry in (base.locator, base.teacher)]
     new = _described(base.refiner, refiner)

@@ -50,7 +50,7 @@ def quality_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelTok
     first, last = recipe.validation.cases
     clock = ProgressClock(recipe.quality_patients * (last - first + 1), on_event, cancel)
     patients: dict[int, list[dict[str, Any]]] = {}
-    segmenter = Segmenter(_without_quality(package), SegmentSettings())
+    segmenter = Segmenter(without_quality(package), SegmentSettings())
     for variant in range(recipe.quality_patients):
         for case in range(first, last + 1):
             patients.setdefault(case, []).extend(_patient(recipe, segmenter, case, variant, cancel))
@@ -172,6 +172,6 @@ def _weights(package: ModelPackage) -> dict[str, str]:
     return {entry.weights.name: sums[entry.weights.name] for entry in (package.locator, package.refiner) if entry}
 
 
-def _without_quality(package: ModelPackage) -> ModelPackage:
+def without_quality(package: ModelPackage) -> ModelPackage:
     """Return the package without limits, so that it answers every image."""
     return replace(package, metadata={key: value for key, value in package.metadata.items() if key != "quality"})
