@@ -28,7 +28,8 @@ from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
 from hlfd.networks import MergeClasses, build_network
 from hlfd.training import finetune as finetuning
 from hlfd.training.finetune import FinetuneSettings, finetune
-from hlfd.training.finetune_data import MixedSource, choose_roles, replay_source, value_meanings
+from hlfd.training.finetune_data import MixedSource, choose_roles, value_meanings
+from hlfd.training.finetune_replay import make_replay
 from hlfd.training.finetune_time import LEAST, MOST, affordable_steps
 from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.objective import Supervised
@@ -285,7 +286,7 @@ class TestData:
         assert source.sample(3)["label"].dtype == torch.int64
 
     def test_replayed_patches_have_the_classes_of_the_model(self, package, tmp_path):
-        source = replay_source(package, tmp_path / "pool", patients=1, size=16, seed=0)
+        source = make_replay(package, tmp_path / "pool", patients=1, size=16, seed=0).known
         sample = source.sample(0)
         assert sample["image"].shape == (1, 16, 16, 16)
         assert set(np.unique(sample["label"])) <= {0, 1, 2, 3}
@@ -294,7 +295,7 @@ class TestData:
     def test_a_model_of_the_liver_replays_studies_of_the_liver(self, package, tmp_path):
         refiner = replace(package.refiner, classes=("background", "liver", "tumor"), spacing_mm=6.0)
         liver = replace(package, labels=LIVER_LABELS, refiner=refiner, region={})
-        source = replay_source(liver, tmp_path / "pool", patients=2, size=16, seed=0)
+        source = make_replay(liver, tmp_path / "pool", patients=2, size=16, seed=0).known
         assert source.classes == {"liver": ["liver"], "tumor": ["liver tumor"]}
         labels = [source.sample(index)["label"] for index in range(12)]
         assert sum(bool((label > 0).any()) for label in labels) >= 9

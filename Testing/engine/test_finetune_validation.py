@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hlfd.training.cases import CachedCase
-from hlfd.training.finetune_validation import DecidingValidation, choose_deciders, class_volumes_ml
+from hlfd.training.finetune_validation import DecidingValidation, PatchDice, choose_deciders, class_volumes_ml
 
 NAMES = ("background", "kidney", "tumor", "cyst")
 CLASS_OF = {1: 1, 2: 2, 3: 3, 4: 1}
@@ -112,3 +112,34 @@ class TestDice:
         validation = DecidingValidation([lonely], ENTRY, CLASS_OF)
         assert validation.deciding == ("tumor",)
         assert validation(Sees())["dice"] == 0
+
+
+class TestSimulatedPatches:
+    def patches(self, *lesions) -> list:
+        cases = [case(tumor) for tumor in lesions]
+        found = []
+        for one in cases:
+            label = torch.from_numpy(np.array([0, 1, 2, 3, 1])[one.label])
+            found.append({"image": torch.from_numpy(one.image)[None].float() / 100, "label": label})
+        return found
+
+    def test_a_patch_with_a_small_lesion_counts_as_much_as_one_with_a_large_one(self):
+        both = PatchDice(self.patches(LARGE, (4, 4, 4)), NAMES, least=20)
+        assert both(Sees()) == 1
+
+        class OnlyLarge(Sees):
+            def forward(self, image):
+                few = int((image == 0).sum()) < 100
+                return Sees.forward(Sees("tumor") if few else self, image)
+
+        assert both(OnlyLarge()) == pytest.approx((0.5 + 1.0) / 2, abs=0.01)  # tumors, and kidneys
+
+    def test_few_voxels_do_not_count(self):
+        assert PatchDice(self.patches(SMALL), NAMES, least=20)(Sees("tumor")) > 0.99
+
+    def test_they_decide_as_much_as_the_cases(self):
+        cases = [case(LARGE)]
+        plain = DecidingValidation(cases, ENTRY, CLASS_OF)(Sees("tumor"))
+        mixed = DecidingValidation(cases, ENTRY, CLASS_OF, self.patches(None, None))(Sees("tumor"))
+        assert mixed["dice_simulated"] == 1
+        assert mixed["dice"] == pytest.approx((plain["dice"] + 1) / 2)

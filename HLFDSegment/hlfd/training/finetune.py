@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from hlfd.data.layouts import Case
-from hlfd.data.phantom_source import PhantomSource
 from hlfd.distillation import Distillation, DistillSettings, build_objective
 from hlfd.errors import ConfigError, EmptyInputError
 from hlfd.events import CancelToken, Metric, OnEvent, Stage, Warn, ignore
@@ -44,12 +43,11 @@ from hlfd.training.finetune_data import (
     choose_roles,
     class_of_values,
     labelled_cases,
-    look_source,
-    replay_source,
     value_meanings,
 )
 from hlfd.training.finetune_memory import FitMemory, PatchSteps, with_less_memory
 from hlfd.training.finetune_quality import carried_quality
+from hlfd.training.finetune_replay import Replay, make_replay
 from hlfd.training.finetune_report import Comparison, compare_packages, write_version
 from hlfd.training.finetune_samples import WatchedValidation
 from hlfd.training.finetune_settings import NOTHING, FinetuneSettings, Watch
@@ -65,8 +63,6 @@ _VALIDATIONS = 10
 _CHECKPOINTS = 40
 _BACKGROUND_WEIGHT, _ORGAN_WEIGHT, _CYST_WEIGHT, _TUMOR_WEIGHT = 0.7, 1.5, 2.5, 3.0
 """Of the classes in the cross entropy, as in configs/kidney/small-lesions.yaml."""
-_KNOWN_PATCHES, _UNSEEN = 24, 10_000_000
-"""Replayed patches that show what would be forgotten, and the first of their numbers; none of them is trained on."""
 _LEAST_SHARE = 0.3
 """Of the time that is given, at least so much goes into training, however long the preparation took."""
 _OPEN_END_EVERY, _OPEN_END_PATIENCE = 100, 6
@@ -134,7 +130,7 @@ class Finetuning:
         self.guide_is_student = teacher is None and package.teacher is None
         self.guide_name = "the package's own student" if self.guide_is_student else source.source
         self.guide: FittedTeacher | None = None
-        self.replay: PhantomSource | None = None
+        self.replay: Replay | None = None
         self.kept = 1.0
         if settings.guided:
             self.guide = fit_teacher(load_teacher(source), entry.classes, entry.windows, entry.spacing_mm)
@@ -192,7 +188,7 @@ class Finetuning:
     def _deciding(self, cases: Sequence[CachedCase]) -> DecidingValidation:
         """Return what decides when to stop; warn where no lesion takes part."""
         entry = self.package.refiner
-        deciding = DecidingValidation(cases, entry, self.class_of)
+        deciding = DecidingValidation(cases, entry, self.class_of, self.replay.look_samples() if self.replay else ())
         lesions = [entry.classes[n] for n in make_roles(self.package).lesions]
         if lesions and not set(lesions) & set(deciding.deciding):
             self.on_event(
@@ -234,22 +230,13 @@ class Finetuning:
             flip_share=0.5 if sided else 0.0,
         )
         own = CaseSource([cached[name] for name in self.roles.train], patches, self.class_of, settings.seed)
-        half, look = settings.replay_share / 2, None
-        if half > 0:
-            self.on_event(Stage("replay"))
-            self.replay = replay_source(
-                *(self.package, replay_folder, settings.replay_patients, size, settings.seed),
-                on_event=self.on_event,
-                cancel=self.cancel,
-            )
-        if self.replay is not None:
-            learned = [cached[name] for name in self.roles.train]
-            look = look_source(self.replay, learned, entry, self.class_of, settings.seed)
+        self.replay = self._make_replay(cached, replay_folder) if settings.replay_share > 0 else None
+        half = settings.replay_share / 2
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
         mixed = MixedSource(
-            *(own, self.replay, half, settings.seed),
+            *(own, self.replay.known if self.replay else None, half, settings.seed),
             guide_replayed=self.guide_is_student,
-            look=look,
+            look=self.replay.look if self.replay else None,
             look_share=half,
         )
         lesions = make_roles(self.package).lesions
@@ -257,6 +244,18 @@ class Finetuning:
             return mixed
         small = SmallLesions(tuple(entry.classes[n] for n in lesions))
         return LesionWeighted(mixed, small, lesions, entry.spacing_mm**3 / 1000)
+
+    def _make_replay(self, cached: dict[str, CachedCase], folder: Path) -> Replay | None:
+        """Return simulated patches as the student learned and as the cases to learn from look."""
+        self.on_event(Stage("replay"))
+        settings = self.settings
+        replay = make_replay(
+            *(self.package, folder, settings.replay_patients, self.memory.patch, settings.seed),
+            on_event=self.on_event,
+            cancel=self.cancel,
+        )
+        learned = [cached[name] for name in self.roles.train]
+        return replay and replay.like(self.package, learned, self.class_of, settings.seed)
 
     def network(self) -> SegmentationNetwork:
         """Return the package's student, ready to be trained, its batch norms folded into the convolutions.
@@ -357,8 +356,7 @@ class Finetuning:
         if self.replay is None:
             return 1.0
         self.on_event(Stage("blend"))
-        samples = [self.replay.sample(_UNSEEN + n) for n in range(_KNOWN_PATCHES)]
-        validator = PatchValidator(samples, names=self.package.refiner.classes)
+        validator = PatchValidator(self.replay.known_samples(), names=self.package.refiner.classes)
         start = self.network().state_dict()
         return blend_back(network, start, lambda candidate: validator(candidate)["dice"])
 

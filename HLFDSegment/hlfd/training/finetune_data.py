@@ -1,4 +1,4 @@
-"""The data of a fine-tuning: few local cases, held-out ones among them, and simulated patches against forgetting."""
+"""The data of a fine-tuning: few local cases, held-out ones among them, mixed with simulated patches."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import numpy as np
 import torch
 
 from hlfd.data.layouts import Case, find_cases
-from hlfd.data.phantom_source import PatchSettings, PhantomSource
-from hlfd.data.pool import PoolSettings, build_pool
 from hlfd.errors import EmptyInputError, InputError, UsageError
-from hlfd.events import CancelToken, OnEvent, Warn, ignore
-from hlfd.inference.roles import class_labels, make_roles
-from hlfd.labels import LIVER, LIVER_TUMOR, PHANTOM_LABELS
+from hlfd.events import OnEvent, Warn, ignore
+from hlfd.inference.roles import make_roles
+from hlfd.labels import LIVER, LIVER_TUMOR
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.preprocess.intensity import window_channels
 from hlfd.training.case_source import class_lookup
 from hlfd.training.cases import CachedCase
-from hlfd.training.finetune_look import LocalLook, measure_look
 from hlfd.training.source import PatchSource, Sample
 from hlfd.training.teacher_regions import cut_region, organ_regions
 from hlfd.volume import LabelMap
@@ -172,57 +169,3 @@ class MixedSource:
         sample = source.sample(index)
         mark = {"guided": torch.tensor(replayed)} if self._mark else {}
         return {"image": sample["image"], "label": sample["label"].long(), **mark}
-
-
-def replay_source(
-    package: ModelPackage,
-    folder: Path,
-    patients: int,
-    size: int,
-    seed: int,
-    on_event: OnEvent = ignore,
-    cancel: CancelToken | None = None,
-) -> PhantomSource | None:
-    """Return patches of drawn patients with simulated scans, so that the student keeps what it knew.
-
-    None, with a warning, where the model has classes that the simulation does not know.
-    """
-    names = tuple(label.name for label in package.labels)
-    explicit = dict(package.region.get("class_to_label", {}))
-    entry = package.refiner
-    classes = {name: sorted(set(class_labels(name, names, explicit))) for name in entry.classes[1:]}
-    members = {label for names in classes.values() for label in names}
-    if not members <= {label.name for label in PHANTOM_LABELS}:
-        on_event(Warn("The model has classes that cannot be simulated, so nothing is replayed."))
-        return None
-    near_kidney, near_liver = (any(organ in label for label in members) for organ in ("kidney", "liver"))
-    both = 2 if near_kidney and near_liver else 1  # organs that share the patches
-    patients_of = {
-        **({"tumors": 2, "cysts": 2} if near_kidney else {}),
-        **({"liver_study": True} if near_liver else {}),
-    }
-    settings = PoolSettings((0, patients - 1), 1, entry.spacing_mm, seed, "procedural", patients_of)
-    patches = PatchSettings(
-        entry.spacing_mm,
-        (size, size, size),
-        entry.windows,
-        lesion_share=0.5 / both if near_kidney else 0.0,
-        kidney_share=0.4 / both if near_kidney else 0.0,
-        liver_lesion_share=0.5 / both if near_liver else 0.0,
-        liver_share=0.4 / both if near_liver else 0.0,
-        flip_share=0.5 if near_kidney else 0.0,
-    )
-    return PhantomSource(build_pool(folder, settings, 1, on_event, cancel), patches, classes, seed)
-
-
-def look_source(
-    replay: PhantomSource, cases: Sequence[CachedCase], entry: NetworkEntry, class_of: Mapping[int, int], seed: int
-) -> PatchSource | None:
-    """Return the patches of ``replay`` as the scanner of the local cases would show them.
-
-    None where no case has an organ to measure the look on.
-    """
-    names = ["", *(replay.classes[name][0] for name in entry.classes[1:])]
-    members = [names[class_of.get(value, 0)] for value in range(max(class_of, default=0) + 1)]
-    looks = [look for case in cases if (look := measure_look(case, members, entry.spacing_mm)) is not None]
-    return replay.with_scans(LocalLook(looks, seed)) if looks else None
