@@ -31,7 +31,6 @@ from hlfd.training.finetune import FinetuneSettings, finetune
 from hlfd.training.finetune_data import MixedSource, choose_roles, value_meanings
 from hlfd.training.finetune_replay import make_replay
 from hlfd.training.finetune_time import LEAST, MOST, affordable_steps
-from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.objective import Supervised
 from hlfd.training.recipe import read_recipe
 from hlfd.volume import LabelMap
@@ -156,27 +155,10 @@ def test_what_improved_is_what_is_shipped(cases, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / "finetune.json").read_text(encoding="utf-8"))["improved"] is False
 
 
-class TestSmallLesions:
-    def patches(self, package, cases, tmp_path, **changes):
-        settings = replace(QUICK, patch=32, **changes)
-        run = finetuning.Finetuning(package, cases, tmp_path, settings, None, (), ignore, None)
-        return run.source(run.prepare(tmp_path / "prepared"), tmp_path)
-
-    def test_weigh_more_by_default(self, package, cases, tmp_path):
-        source = self.patches(package, cases, tmp_path)
-        samples = [source.sample(index) for index in range(12)]
-        heavy = [sample for sample in samples if sample["weight"].max() > 1]
-        assert heavy
-        assert all((sample["label"] > 1).any() for sample in heavy)
-
-    def test_weigh_as_much_as_all_where_that_is_wanted(self, package, cases, tmp_path):
-        assert "weight" not in self.patches(package, cases, tmp_path, small_lesions=False).sample(0)
-
-    def test_count_by_classes_as_in_the_recipe_of_the_student(self, package, cases, tmp_path):
-        run = finetuning.Finetuning(package, cases, tmp_path, QUICK, None, (), ignore, None)
-        recipe = read_recipe(PROJECT / "configs" / "kidney" / "small-lesions.yaml").networks["refiner"]
-        assert run.class_weights() == [recipe.class_weights[name] for name in CLASSES]
-        assert recipe.small_lesions == SmallLesions(("tumor", "cyst"))
+def test_classes_weigh_as_in_a_recipe_of_students(package, cases, tmp_path):
+    run = finetuning.Finetuning(package, cases, tmp_path, QUICK, None, (), ignore, None)
+    recipe = read_recipe(PROJECT / "configs" / "kidney" / "small-lesions.yaml").networks["refiner"]
+    assert run.class_weights() == [recipe.class_weights[name] for name in CLASSES]
 
 
 def test_validation_cases_without_a_lesion_that_is_large_enough_are_named(cases, tmp_path):

@@ -54,7 +54,6 @@ from hlfd.training.finetune_settings import NOTHING, FinetuneSettings, Watch
 from hlfd.training.finetune_time import MOST, affordable_steps
 from hlfd.training.finetune_validation import LEAST_ML, DecidingValidation
 from hlfd.training.fit import FitResult, Validate, fit
-from hlfd.training.lesion_weights import LesionWeighted, SmallLesions
 from hlfd.training.settings import TrainSettings
 from hlfd.training.source import PatchSource
 from hlfd.training.validation import PatchValidator
@@ -220,7 +219,10 @@ class Finetuning:
         return PatchSteps(math.lcm(*divisors), 2 * max(divisors))
 
     def source(self, cached: dict[str, CachedCase], replay_folder: Path) -> PatchSource:
-        """Return the patches: local ones, lightly varied, and replayed ones; small lesions weigh more in all."""
+        """Return the patches: local ones, lightly varied, and replayed ones.
+
+        Small lesions weigh no more than others (``lesion_weights``): with them old test cases lost 0.03 of tumor Dice.
+        """
         entry, size, settings = self.package.refiner, self.memory.patch, self.settings
         sided = any(label.name.startswith("left ") for label in self.package.labels)
         patches = CasePatches(
@@ -233,17 +235,12 @@ class Finetuning:
         self.replay = self._make_replay(cached, replay_folder) if settings.replay_share > 0 else None
         half = settings.replay_share / 2
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
-        mixed = MixedSource(
+        return MixedSource(
             *(own, self.replay.known if self.replay else None, half, settings.seed),
             guide_replayed=self.guide_is_student,
             look=self.replay.look if self.replay else None,
             look_share=half,
         )
-        lesions = make_roles(self.package).lesions
-        if not (settings.small_lesions and lesions):
-            return mixed
-        small = SmallLesions(tuple(entry.classes[n] for n in lesions))
-        return LesionWeighted(mixed, small, lesions, entry.spacing_mm**3 / 1000)
 
     def _make_replay(self, cached: dict[str, CachedCase], folder: Path) -> Replay | None:
         """Return simulated patches as the student learned and as the cases to learn from look."""

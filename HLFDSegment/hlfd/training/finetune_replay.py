@@ -23,6 +23,8 @@ from hlfd.training.source import Sample
 _HELD_BACK_SHARE, _HELD_BACK = 0.25, 2
 """Of the patients so many are held back, at least one and at most two."""
 _SAMPLES = 24
+_TUMOR_MM = (5.0, 45.0)
+"""Range of diameters. Patients with many lesions are cheap variety, and a student soon knows few by heart."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def make_replay(
     near_kidney, near_liver = (any(organ in label for label in members) for organ in ("kidney", "liver"))
     both = 2 if near_kidney and near_liver else 1  # organs that share the patches
     patients_of = {
-        **({"tumors": 2, "cysts": 2} if near_kidney else {}),
+        **({"tumors": 4, "tumor_mm": _TUMOR_MM, "cysts": 3} if near_kidney else {}),
         **({"liver_study": True} if near_liver else {}),
     }
     held_back = max(1, min(_HELD_BACK, round(_HELD_BACK_SHARE * patients)))

@@ -35,10 +35,8 @@ class FinetuneSettings:
     replay_share: float = 0.7
     """Share of simulated patches: one half looks as the student learned, against forgetting, the other as the local
     cases do, for variety. 0 simulates nothing."""
-    replay_patients: int = 8
-    """Simulated patients that these patches come from."""
-    small_lesions: bool = True
-    """Whether small lesions count more in the cross entropy, as ``SmallLesions`` says, so that they are not lost."""
+    replay_patients: int = 12
+    """Simulated patients that these patches come from; one or two more are held back from the training."""
     patience: int = 4
     """Validations without improvement after which the training stops; there are ten in all."""
     device: str = "auto"
