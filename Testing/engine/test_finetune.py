@@ -30,7 +30,7 @@ from hlfd.training import finetune as finetuning
 from hlfd.training.finetune import FinetuneSettings, finetune
 from hlfd.training.finetune_data import MixedSource, choose_roles, value_meanings
 from hlfd.training.finetune_replay import make_replay
-from hlfd.training.finetune_time import LEAST, MOST, affordable_steps
+from hlfd.training.finetune_time import LEAST, MOST, affordable_steps, most_steps
 from hlfd.training.objective import Supervised
 from hlfd.training.recipe import read_recipe
 from hlfd.volume import LabelMap
@@ -294,6 +294,10 @@ def test_an_installed_version_is_not_taken_again(package, tmp_path, monkeypatch)
     assert next_version(package.name, package.version) == "1.2.0.2"
 
 
+def test_few_cases_are_not_learned_by_heart():
+    assert [most_steps(cases) for cases in (1, 4, 20, 500)] == [200, 300, 1500, MOST]
+
+
 def test_the_number_of_steps_follows_from_the_time(package):
     class Patches:
         def sample(self, index: int):
@@ -302,10 +306,11 @@ def test_the_number_of_steps_follows_from_the_time(package):
     network = build_network("s2d_unet", in_channels=1, classes=2, widths=(4, 8))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
-    def steps(seconds: float) -> int:
+    def steps(seconds: float, **most: int) -> int:
         arguments = (network, Supervised(), Patches(), 1, "cpu")
-        return affordable_steps(*arguments, seconds=seconds, validate=lambda net: None, validations=1)
+        return affordable_steps(*arguments, seconds=seconds, validate=lambda net: None, validations=1, **most)
 
     assert steps(0.0) == LEAST
     assert steps(1e6) == MOST
+    assert steps(1e6, most=300) == 300
     assert all((tensor == before[name]).all() for name, tensor in network.state_dict().items())

@@ -51,7 +51,7 @@ from hlfd.training.finetune_replay import Replay, make_replay
 from hlfd.training.finetune_report import Comparison, compare_packages, write_version
 from hlfd.training.finetune_samples import WatchedValidation
 from hlfd.training.finetune_settings import NOTHING, FinetuneSettings, Watch
-from hlfd.training.finetune_time import MOST, affordable_steps
+from hlfd.training.finetune_time import MOST, affordable_steps, most_steps
 from hlfd.training.finetune_validation import LEAST_ML, DecidingValidation
 from hlfd.training.fit import FitResult, Validate, fit
 from hlfd.training.settings import TrainSettings
@@ -310,7 +310,7 @@ class Finetuning:
     def affordable(
         self, network: SegmentationNetwork, objective: Distillation, source: PatchSource, validator: Validate
     ) -> int:
-        """Return how many steps fit into what is left of the time that was given."""
+        """Return how many steps fit into what is left of the time that was given, and are of use."""
         settings = self.settings
         if settings.minutes == 0:
             return MOST
@@ -320,6 +320,7 @@ class Finetuning:
             seconds=max(given - (time.monotonic() - self.began), _LEAST_SHARE * given),
             validate=validator,
             validations=_VALIDATIONS,
+            most=most_steps(len(self.roles.train)),
         )
 
     def _fit(

@@ -21,7 +21,7 @@ from hlfd.training.finetune import Finetuning
 from hlfd.training.finetune_data import Roles, labelled_cases
 from hlfd.training.finetune_memory import free_memory_mb, want_of_memory
 from hlfd.training.finetune_settings import NOTHING, FinetuneSettings
-from hlfd.training.finetune_time import LEAST, MOST, timed_step
+from hlfd.training.finetune_time import LEAST, MOST, most_steps, timed_step
 from hlfd.training.precision import choose_device
 from hlfd.training.source import PatchSource
 
@@ -55,7 +55,8 @@ def estimate(
         else:
             on_event(event)
 
-    case = min(labelled_cases(data), key=_bytes)
+    cases = labelled_cases(data)
+    case = min(cases, key=_bytes)
     roles = Roles((case.id,), (case.id,), (case.id,))
     alone = replace(settings, replay_share=0.0)  # simulating patients takes longer than all the rest
     trial = Finetuning(find(model), data, folder, alone, teacher, (), hear, cancel, None, NOTHING)
@@ -78,7 +79,7 @@ def estimate(
             )
         messages.append("Even the smallest patches may not fit into the memory.")
         break
-    return _answer(settings, trial, measured, device, messages)
+    return _answer(settings, trial, measured, device, most_steps(len(cases)), messages)
 
 
 def _bytes(case: Case) -> int:
@@ -86,12 +87,17 @@ def _bytes(case: Case) -> int:
 
 
 def _answer(
-    settings: FinetuneSettings, trial: Finetuning, measured: dict[str, float], device: torch.device, messages: list[str]
+    settings: FinetuneSettings,
+    trial: Finetuning,
+    measured: dict[str, float],
+    device: torch.device,
+    most: int,
+    messages: list[str],
 ) -> dict[str, Any]:
     seconds = measured["seconds"]
     steps = settings.steps or MOST
     if not settings.steps and settings.minutes:
-        steps = int(min(max(60 * settings.minutes / seconds, LEAST), MOST))
+        steps = int(min(max(60 * settings.minutes / seconds, LEAST), most))
     if not settings.steps and not settings.minutes:
         messages.append("It ends when the validation stops improving; the time is the longest that this may take.")
     return {

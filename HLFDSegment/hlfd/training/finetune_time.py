@@ -16,7 +16,16 @@ from hlfd.training.precision import choose_device, choose_precision
 from hlfd.training.source import PatchSource
 
 LEAST, MOST = 20, 5000
+_PER_CASE, _ANY_CASES = 75, 200
+"""Steps per case to learn from that are worth their time, and as many for few cases. With four cases 300 steps brought
+more on unseen cases of their scanner than 800 to 1,350 did (tumor Dice +0.09 against +0.04 to +0.07) and cost 0.00 on
+the student's old test cases instead of 0.02 to 0.05."""
 _TRIALS = 3
+
+
+def most_steps(cases: int) -> int:
+    """Return after how many steps a training on so many cases ends, however much time is left."""
+    return min(max(_PER_CASE * cases, _ANY_CASES), MOST)
 
 
 def affordable_steps(
@@ -28,8 +37,9 @@ def affordable_steps(
     seconds: float,
     validate: Callable[[nn.Module], object],
     validations: int,
+    most: int = MOST,
 ) -> int:
-    """Return how many steps, with ``validations`` in between, take ``seconds``; from 20 to 5000.
+    """Return how many steps, with ``validations`` in between, take ``seconds``; from 20 to ``most``.
 
     Steps are tried on a copy, so that ``network`` does not change.
     """
@@ -45,7 +55,7 @@ def affordable_steps(
     if isinstance(objective, nn.Module):
         objective.zero_grad(set_to_none=True)  # the trial leaves no trace in trained projections either
     left = seconds - validations * (time.monotonic() - begin)
-    return int(min(max(left / one, LEAST), MOST))
+    return int(min(max(left / one, LEAST), most))
 
 
 def timed_step(
