@@ -343,7 +343,8 @@ class Finetuning:
             seed=settings.seed,
             validate_every=_OPEN_END_EVERY if open_end else max(1, steps // _VALIDATIONS),
             checkpoint_every=max(1, steps // _CHECKPOINTS),
-            patience=_OPEN_END_PATIENCE if open_end else settings.patience,
+            # Else never before the end: what the first steps shake, the falling learning rate of the last ones mends.
+            patience=_OPEN_END_PATIENCE if open_end else 0,
             tensorboard=False,
         )
         folder, hear = self.out / "run", validator.on_event

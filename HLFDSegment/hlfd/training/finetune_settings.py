@@ -37,8 +37,6 @@ class FinetuneSettings:
     cases do, for variety. 0 simulates nothing."""
     replay_patients: int = 12
     """Simulated patients that these patches come from; one or two more are held back from the training."""
-    patience: int = 4
-    """Validations without improvement after which the training stops; there are ten in all."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     seed: int = 0
