@@ -19,6 +19,7 @@ from hlfd.preprocess.frame import box_slices
 
 SideOf = Callable[[tuple[float, float, float]], str]
 EvidenceOf = Callable[[Label, NDArray[np.int64]], Optional[LesionEvidence]]
+Doubtful = Callable[[Optional[LesionEvidence], float], bool]
 _ASKED = 500  # voxels of a lesion that are enough to find its evidence
 
 
@@ -54,12 +55,18 @@ def measure_structure(image: Image, label: Label, lesions: tuple[Lesion, ...]) -
 
 
 def find_lesions(
-    image: Image, roles: Roles, side_of: SideOf, min_ml: float, evidence_of: EvidenceOf
+    image: Image,
+    roles: Roles,
+    side_of: SideOf,
+    min_ml: float,
+    evidence_of: EvidenceOf,
+    doubtful: Doubtful = lambda evidence, volume_ml: False,
 ) -> list[tuple[Lesion, LesionEvidence | None]]:
     """Return the lesions with what speaks for them, largest first, numbered from 1.
 
-    Components below ``min_ml`` are given back to the organ around them (in ``image.labels``). ``side_of`` takes a
-    (z, y, x) index and returns "left", "right" or ""; ``evidence_of`` takes the label and (n, 3) such indices.
+    Components below ``min_ml`` and ``doubtful`` ones are given back to the organ around them (in ``image.labels``).
+    ``side_of`` takes a (z, y, x) index and returns "left", "right" or ""; ``evidence_of`` takes the label and (n, 3)
+    such indices.
     """
     lesions: list[tuple[Lesion, LesionEvidence | None]] = []
     for label in roles.lesion_labels:
@@ -72,12 +79,13 @@ def find_lesions(
             first = [a + b for a, b in zip(part.low, low)]
             last = [a + b for a, b in zip(part.high, low)]
             inside = found.labels[box_slices(part.low, part.high)] == part.label
-            if part.voxels * image.voxel_ml < min_ml:
+            asked = np.flatnonzero(inside)[:: part.voxels // _ASKED + 1]
+            points = np.stack(np.unravel_index(asked, inside.shape), axis=1) + first
+            volume_ml, evidence = part.voxels * image.voxel_ml, evidence_of(label, points)
+            if volume_ml < min_ml or doubtful(evidence, volume_ml):
                 _give_back(image.labels, inside, first, last, roles)
             else:
-                asked = np.flatnonzero(inside)[:: part.voxels // _ASKED + 1]
-                points = np.stack(np.unravel_index(asked, inside.shape), axis=1) + first
-                lesions.append((_lesion(image, label, inside, first, side_of), evidence_of(label, points)))
+                lesions.append((_lesion(image, label, inside, first, side_of), evidence))
     lesions.sort(key=lambda pair: -pair[0].volume_ml)
     return [(replace(lesion, number=n), evidence) for n, (lesion, evidence) in enumerate(lesions, 1)]
 

@@ -298,7 +298,8 @@ class Segmenter:
         doubtful = [n for n, of in enumerate(lesions.lesions, 1) if self._doubtful(of)]
         if doubtful:
             give_back(logits, labels, lesions.mask(doubtful, exact), self.roles)
-        left_out = tuple(lesions.lesions[n - 1].volume_ml for n in doubtful)
+        volumes = (lesions.lesions[n - 1].volume_ml for n in doubtful)
+        left_out = tuple(ml for ml in volumes if ml >= self.settings.min_tumor_ml)
         run.stage("export")
         if not labels.any():
             return _Exported(box, plane, [0, 0, 0], [0, 0, 0], left_out_ml=left_out)
@@ -337,9 +338,13 @@ class Segmenter:
         def evidence(label: Label, points: NDArray[np.int64]) -> LesionEvidence | None:
             return evidence_at(regions, frame.positions(points + low), is_cyst(label.name))
 
+        def doubtful(known: LesionEvidence | None, volume_ml: float) -> bool:
+            return known is not None and self._doubtful(known.sized(volume_ml))
+
+        limit = self.settings.min_tumor_ml
         found = [
             (lesion, None if known is None else known.sized(lesion.volume_ml))
-            for lesion, known in find_lesions(image, self.roles, side, self.settings.min_tumor_ml, evidence)
+            for lesion, known in find_lesions(image, self.roles, side, limit, evidence, doubtful)
         ]
         lesions = tuple(replace(lesion, confidence=self.quality.lesion(known)) for lesion, known in found)
         structures = tuple(measure_structure(image, label, lesions) for label in self.package.labels)
