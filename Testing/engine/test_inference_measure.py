@@ -90,3 +90,16 @@ def test_all_lesions_are_kept_when_no_smallest_volume_is_set(image, exact_packag
     lesions = find_lesions(image, roles, lambda index: "left", 0.0, lambda label, points: None)
     assert [round(lesion.volume_ml, 3) for lesion, _ in lesions][1] == 0.001
     assert [lesion.number for lesion, _ in lesions] == [1, 2]
+
+
+def test_a_doubtful_lesion_is_given_back_however_large(image, exact_package):
+    asked = []
+
+    def doubtful(evidence, volume_ml) -> bool:
+        asked.append((evidence, round(volume_ml, 1)))
+        return True
+
+    arguments = (image, make_roles(exact_package), lambda index: "left", 0.05, lambda label, points: "known")
+    assert find_lesions(*arguments, doubtful) == []
+    assert asked == [("known", 2.1)]
+    assert not (image.labels == KIDNEY_TUMOR.value).any()
