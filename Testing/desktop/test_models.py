@@ -45,19 +45,19 @@ def test_an_imported_model_is_chosen_named_on_the_button_and_removed_again(perso
     import qt
 
     assert not person.ui.removeButton.enabled
-    import_model(person, make_package("liver", task="liver tumor", title="Liver", demonstration=False, notice="Own."))
+    import_model(person, make_package("ward", task="liver tumor", title="Ward", demonstration=False, notice="Own."))
     assert person.ui.runButton.text == "Segment liver tumor"
     assert person.ui.noticeLabel.text == "Own."
-    assert (own_models / "liver" / "1.0.0" / "model.json").is_file()
+    assert (own_models / "ward" / "1.0.0" / "model.json").is_file()
     person.picture("panel-own-model")
 
     person.ui.modelSelector.setCurrentIndex(0)
     assert person.ui.runButton.text == "Segment kidney tumor"
-    person.ui.modelSelector.setCurrentIndex(len(captions(person)) - 1)
+    person.ui.modelSelector.setCurrentIndex(next(n for n, caption in enumerate(captions(person)) if "own" in caption))
     person.dialogs.answers = [qt.QMessageBox.Ok]
     person.click(person.ui.removeButton)
-    assert not any("liver" in caption for caption in captions(person))
-    assert not (own_models / "liver").exists()
+    assert not any("own" in caption for caption in captions(person))
+    assert not (own_models / "ward").exists()
     assert person.ui.runButton.text == "Segment kidney tumor"
 
 
