@@ -212,7 +212,7 @@ def _facts(result: dict[str, Any]) -> list[str]:
         return []
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["timing"].items() if name != "total")
     return [
-        *filter(None, [left_out(result.get("left_out_ml", ()))]),
         f"Model {result['model']} {result['model_version']}, on {result['device']} ({result['backend']})",
         f"{result['timing'].get('total', 0.0):.1f} s in all: {stages}",
+        *filter(None, [left_out(result.get("left_out_ml", ()))]),
     ]
