@@ -54,8 +54,7 @@ def test_every_lesion_of_a_calibrated_model_has_a_confidence(checked, patient):
 def test_masses_that_are_almost_surely_none_are_given_back_and_counted(checked, patient):
     known = checked.run(patient[0])
     every = [lesion.confidence for lesion in known.lesions]
-    quality = {"limits": LIMITS, "confidence": CONFIDENCE}
-    package = replace(checked.package, metadata={"quality": quality})
+    package = checked.package
     between = Segmenter(package, replace(CPU, min_confidence=sum(every) / 2)).run(patient[0])
     assert [lesion.confidence for lesion in between.lesions] == pytest.approx([max(every)])
     gone = known.lesions[every.index(min(every))]

@@ -79,10 +79,14 @@ def find_lesions(
             first = [a + b for a, b in zip(part.low, low)]
             last = [a + b for a, b in zip(part.high, low)]
             inside = found.labels[box_slices(part.low, part.high)] == part.label
+            volume_ml = part.voxels * image.voxel_ml
+            if volume_ml < min_ml:
+                _give_back(image.labels, inside, first, last, roles)
+                continue
             asked = np.flatnonzero(inside)[:: part.voxels // _ASKED + 1]
             points = np.stack(np.unravel_index(asked, inside.shape), axis=1) + first
-            volume_ml, evidence = part.voxels * image.voxel_ml, evidence_of(label, points)
-            if volume_ml < min_ml or doubtful(evidence, volume_ml):
+            evidence = evidence_of(label, points)
+            if doubtful(evidence, volume_ml):
                 _give_back(image.labels, inside, first, last, roles)
             else:
                 lesions.append((_lesion(image, label, inside, first, side_of), evidence))

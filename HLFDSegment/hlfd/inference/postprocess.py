@@ -48,7 +48,7 @@ def give_back(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDAr
     others = np.array((0, *roles.organs))
     places = np.nonzero(mask)
     best = np.zeros(labels.shape, np.uint8)
-    best[places] = others[logits[others][(slice(None), *places)].argmax(axis=0)]
+    best[places] = others[logits[(others[:, None], *places)].argmax(axis=0)]
     for index in others:
         relabel(logits, labels, mask & (best == index), int(index))
 

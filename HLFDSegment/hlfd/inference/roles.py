@@ -8,7 +8,8 @@ from hlfd.errors import ModelError
 from hlfd.labels import Label
 from hlfd.models.package import ModelPackage
 
-LESION_CLASSES = ("tumor", "cyst")
+_CYST = "cyst"
+LESION_CLASSES = ("tumor", _CYST)
 _SIDED = ("left {}", "right {}")
 
 
@@ -41,7 +42,7 @@ def is_lesion(name: str) -> bool:
 
 def is_cyst(name: str) -> bool:
     """Return whether a class or label name means a cyst."""
-    return name.split()[-1] == LESION_CLASSES[1]
+    return name.split()[-1] == _CYST
 
 
 def class_labels(name: str, names: tuple[str, ...], explicit: dict[str, object]) -> tuple[str, str]:

@@ -84,12 +84,14 @@ class _Run:
 
 @dataclass(frozen=True)
 class Located:
-    """Where the regions of a volume are: boxes in mm of ``frame``, the patient's middle, and what was odd."""
+    """The regions of a volume: boxes in mm of ``frame``, the patient's middle, what was odd, and the facts."""
 
     frame: AlignedFrame | ObliqueFrame
     boxes: tuple[Box, ...]
     midline: float
     warnings: tuple[str, ...]
+    image: ImageFacts
+    locator: LocatorFacts | None
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,8 @@ class Segmenter:
         run.stage("prepare")
         frame = make_frame(canonical(volume), self.threads)
         body = find_body(frame)
-        boxes = self._regions(frame, body, run).boxes
-        return Located(frame, tuple(boxes), body.midline, tuple(run.warnings))
+        regions, image = self._regions(frame, body, run), image_facts(frame, body.box)
+        return Located(frame, tuple(regions.boxes), body.midline, tuple(run.warnings), image, regions.locator)
 
     def refiner_logits(self, hu: NDArray[np.float32], cancel: CancelToken | None = None) -> NDArray[np.float32]:
         """Return the refiner's logits (classes, z, y, x) of HU (z, y, x) at its spacing, padded to its divisor."""

@@ -34,9 +34,9 @@ def carried_quality(
     segmenter = Segmenter(without_quality(base), SegmentSettings(device=device))
     scans = []
     for image in images:
-        examined = segmenter.examine(read_volume(image), cancel=cancel)
-        locator = {} if examined.locator is None else asdict(examined.locator)
-        scans.append({"image": asdict(examined.image), "locator": locator, "organs": []})
+        located = segmenter.locate(read_volume(image), cancel=cancel)
+        locator = {} if located.locator is None else asdict(located.locator)
+        scans.append({"image": asdict(located.image), "locator": locator, "organs": []})
     return {**quality, "limits": widened(quality["limits"], limits(scans))}
 
 
