@@ -67,8 +67,20 @@ def test_a_pool_holds_one_anatomy_per_case_and_is_not_built_twice(entries, tmp_p
     folder = Path(entries[0].tissue.filename).parent
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*.npy")}
     assert [entry.name for entry in open_pool(folder)] == [entry.name for entry in entries]
-    build_pool(folder, PoolSettings((0, 1), spacing_mm=6.0, shapes="procedural"))
+    made_so = PoolSettings((0, 1), spacing_mm=6.0, shapes="procedural", anatomy={**SMALL, "shape": (24, 40, 48)})
+    build_pool(folder, made_so)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.npy")} == stamps
+
+
+@pytest.mark.parametrize("change", [{"seed": 7}, {"spacing_mm": 3.0}, {"anatomy": {**SMALL, "tumors": 1}}])
+def test_a_pool_of_other_settings_is_neither_used_nor_changed(entries, change):
+    folder = Path(entries[0].tissue.filename).parent
+    stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    made_so = PoolSettings((0, 1), spacing_mm=6.0, shapes="procedural", anatomy={**SMALL, "shape": (24, 40, 48)})
+    with pytest.raises(ConfigError, match="anatomies made with") as caught:
+        build_pool(folder, replace(made_so, cases=(0, 4), **change))
+    assert "another folder" in caught.value.remedy
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
 
 
 def test_a_patch_is_a_pure_function_of_seed_and_index(entries):

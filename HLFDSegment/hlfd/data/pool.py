@@ -20,6 +20,7 @@ from hlfd.volume import LabelMap
 
 _POINTS = 1000  # positions kept per component: enough to reach every part, small enough to read at once
 _LEAST_VOXELS = 8  # smaller components are crumbs that sampling on a grid left over
+_ALIKE = ("spacing_mm", "seed", "shapes", "anatomy")  # what anatomies of one folder have in common
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,15 @@ def build_pool(
     on_event: OnEvent = ignore,
     cancel: CancelToken | None = None,
 ) -> list[PoolEntry]:
-    """Make the anatomies that ``folder`` still lacks and return all of them; an interrupted build goes on."""
+    """Make the anatomies that ``folder`` still lacks and return all of them; an interrupted build goes on.
+
+    Raises ``ConfigError`` where the folder holds anatomies that were made by other settings.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     first, last = settings.cases
     wanted = [(case, variant) for variant in range(settings.variants) for case in range(first, last + 1)]
-    missing = [key for key in wanted if not (folder / f"{_name(*key)}.json").is_file()]
+    missing = [key for key in wanted if not _made(folder / f"{_name(*key)}.json", settings)]
     calls = [partial(_build_one, folder, settings, *key) for key in missing]
     run_all(calls, workers, ProgressClock(len(missing), on_event, cancel))
     return [_open(folder, _name(*key)) for key in wanted]
@@ -95,6 +99,22 @@ def open_pool(folder: Path) -> list[PoolEntry]:
 
 def _name(case: int, variant: int) -> str:
     return f"anatomy_{case:05d}_{variant:02d}"
+
+
+def _made(record: Path, settings: PoolSettings) -> bool:
+    """Return whether an anatomy is there; raise ``ConfigError`` when other settings made it."""
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    wanted = json.loads(json.dumps(asdict(settings)))
+    for key in _ALIKE:
+        if known.get(key) != wanted[key]:
+            raise ConfigError(
+                f'"{record.parent}" holds anatomies made with {key} {known.get(key)}; {wanted[key]} was expected.',
+                "Choose another folder for the pool, or delete this one; it is then made again.",
+            )
+    return True
 
 
 def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) -> int:

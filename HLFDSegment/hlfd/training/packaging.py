@@ -94,6 +94,7 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
                 "parameters": parameter_count(network),
                 "steps_planned": entry.training.steps,
                 **({"went_on_from": Path(entry.initial).name} if entry.initial else {}),
+                **({"widened_from": entry.initial_parameters} if entry.initial_parameters is not None else {}),
                 **({"began_anew": _new_classes(entry)} if entry.initial_classes is not None else {}),
                 **({"distillation": _methods(entry)} if entry.distillation else {}),
                 **read_metadata(weights),

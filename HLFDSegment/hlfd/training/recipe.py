@@ -51,6 +51,8 @@ class NetworkRecipe:
     initial_classes: tuple[str, ...] | None = None
     """Training classes of ``initial`` in their order where they are not ``classes``: those of the same name go on from
     its channels, the others begin with random ones."""
+    initial_parameters: dict[str, Any] | None = None
+    """Parameters of the network of ``initial`` where that is narrower than this one, which begins as its function."""
 
     def __post_init__(self) -> None:
         for name, members in self.exported.items():
@@ -60,8 +62,11 @@ class NetworkRecipe:
             look_up(name, ["background", *self.classes], "training class in class_weights")
         for name in self.small_lesions.classes if self.small_lesions else ():
             look_up(name, list(self.classes), "training class in small_lesions")
-        if self.initial_classes is not None and self.initial is None:
-            raise ConfigError("initial_classes is given without initial.", "Name the weights that have these classes.")
+        for name in ("initial_classes", "initial_parameters"):
+            if getattr(self, name) is not None and self.initial is None:
+                raise ConfigError(f"{name} is given without initial.", "Name the weights that it describes.")
+        if self.initial_classes is not None and self.initial_parameters is not None:
+            raise ConfigError("initial_classes and initial_parameters are both given; one of them was expected.")
 
     @property
     def guided(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hlfd.files import write_json
 from hlfd.losses import dice_ce_loss
 from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training, load_other_classes
+from hlfd.networks.widen import widen
 from hlfd.training.distributed import on_main
 from hlfd.training.fit import fit
 from hlfd.training.lesion_weights import LesionWeighted
@@ -185,8 +187,12 @@ def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: Patc
         build = partial(build_for_training, entry)
         load_other_classes(network, build, Path(entry.initial), images, entry.initial_classes, list(entry.classes))
         return
-    merged = MergeClasses(network, entry.channel_groups())  # as packages hold them
-    load_for_training(merged, Path(entry.initial), images)
+    donor = network
+    if entry.initial_parameters is not None:
+        donor = build_for_training(replace(entry, parameters=entry.initial_parameters))
+    load_for_training(MergeClasses(donor, entry.channel_groups()), Path(entry.initial), images)  # as packages hold them
+    if donor is not network:
+        widen(donor, network)
 
 
 def parameter_count(network: nn.Module) -> int:
