@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import yaml
 pytest.importorskip("torch")
 
 import torch
+from safetensors.torch import load_file
 
 import hlfd
 from hlfd.checkpoint import save_weights
@@ -33,13 +35,14 @@ from hlfd.compare.data import (
     scan_sample,
 )
 from hlfd.compare.run import report_only, run_compare
-from hlfd.compare.settings import read_compare
+from hlfd.compare.settings import CompareSettings, data_key, read_compare, unit_key
+from hlfd.compare.student import build_student, initial_sha256
 from hlfd.compare.teacher import load_teacher, teacher_outputs
-from hlfd.compare.unit import build_student, run_unit
+from hlfd.compare.unit import run_unit
 from hlfd.data.phantom_source import class_lookup
 from hlfd.errors import CancelledError, ConfigError, InputError, ModelError
 from hlfd.events import CancelToken, Progress, Warn
-from hlfd.networks import MergeClasses, build_network
+from hlfd.networks import MergeClasses, build_network, fold_batchnorm
 
 SMALL = {"shape": [24, 40, 48], "centre_z": 0.0, "tumors": 1}
 METHODS = {
@@ -171,6 +174,47 @@ def test_all_methods_start_from_the_same_weights_and_see_the_same_patches(finish
     files = [patch_file(settings, "train", index) for index in range(5)]
     plain, taught = StoredPatches(files, 0), StoredPatches(files, 0, ["out"])
     assert all(torch.equal(plain.sample(i)["image"], taught.sample(i)["image"]) for i in range(10))
+
+
+def begun_with(finished, initial: Path) -> CompareSettings:
+    settings = read_compare(finished[1])
+    return replace(settings, student=replace(settings.student, initial=str(initial)))
+
+
+def test_students_can_begin_with_trained_weights_and_then_the_seed_changes_nothing_of_them(finished):
+    trained = finished[0] / "units" / "none" / "seed_0" / "best.safetensors"
+    settings = begun_with(finished, trained)
+    first, other = (build_student(settings, seed).state_dict() for seed in (0, 1))
+    expected = load_file(trained)
+    assert all(torch.equal(first[name], tensor) for name, tensor in expected.items())
+    assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_students_can_begin_with_the_weights_of_a_package(finished, tmp_path):
+    settings = read_compare(finished[1])
+    trained = build_student(begun_with(finished, finished[0] / "units" / "none" / "seed_0" / "best.safetensors"), 0)
+    packaged = fold_batchnorm(MergeClasses(trained, settings.student_groups()).eval())
+    save_weights(packaged, tmp_path / "refiner.safetensors")
+    begun = build_student(begun_with(finished, tmp_path / "refiner.safetensors"), 0)
+    image = torch.randn(1, 2, 16, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(begun.eval()(image), trained.eval()(image), rtol=1e-3, atol=1e-4)
+
+
+def test_units_of_other_first_weights_are_other_units_but_the_data_is_the_same(finished, tmp_path):
+    settings = read_compare(finished[1])
+    begun = begun_with(finished, finished[0] / "units" / "none" / "seed_0" / "best.safetensors")
+    assert data_key(settings, "x") == data_key(begun, "x")
+    random, trained = unit_key(settings, "kd", 0, "x"), unit_key(begun, "kd", 0, "x", initial_sha256(begun))
+    assert random != trained
+    assert unit_key(begun, "kd", 0, "x", "other") != trained
+
+
+@pytest.mark.parametrize(("file", "error", "match"), [("none.safetensors", ConfigError, "are missing"),
+                                                      ("teacher.safetensors", ModelError, "parameters")])  # fmt: skip
+def test_first_weights_that_are_missing_or_of_another_network_are_refused(finished, file, error, match):
+    with pytest.raises(error, match=match):
+        build_student(begun_with(finished, finished[1].parent / file), 0)
 
 
 def test_stored_patches_give_each_patch_once_per_round_in_another_order(finished):

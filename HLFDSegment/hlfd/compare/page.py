@@ -151,7 +151,8 @@ def _method(results: dict[str, Any]) -> str:
     student, patch = settings["student"], settings["patch"]
     source = {k: v for k, v in settings["teacher"].items() if v and k in ("package", "recipe", "weights", "network")}
     facts = {
-        "Student": f"{student['network']} {student['parameters']}, {row['parameters']:,} parameters",
+        "Student": f"{student['network']} {student['parameters']}, {row['parameters']:,} parameters, begins with "
+        + (student.get("initial") or "random weights"),
         "Teacher": f"{source}, {teacher['parameters']:,} parameters, sha256 {teacher['sha256'][:16]}",
         "Training": f"{row['steps']} steps of {settings['training']['batch_size']} patches {patch['size']} at "
         f"{patch['spacing_mm']:g} mm; weights of the best validation",

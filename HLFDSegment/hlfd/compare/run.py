@@ -21,8 +21,9 @@ from hlfd.compare.data import prepare_data
 from hlfd.compare.report import write_results
 from hlfd.compare.results import TEACHER_SCORES
 from hlfd.compare.settings import CompareSettings, check_compare, compare_values, data_key, fingerprint, unit_key
+from hlfd.compare.student import build_student, initial_sha256
 from hlfd.compare.teacher import distinct_taps, load_teacher, teacher_sha256
-from hlfd.compare.unit import DATA_RECORD, RESULT, build_student, make_objective, score
+from hlfd.compare.unit import DATA_RECORD, RESULT, make_objective, score
 from hlfd.config import look_up
 from hlfd.distillation.teacher import probe_channels, tap_paths
 from hlfd.errors import ConfigError, OutputError
@@ -167,9 +168,9 @@ def _score_teacher(settings: CompareSettings) -> None:
 
 def _missing(settings: CompareSettings, units: list[Unit], data: str) -> list[Unit]:
     """Return the units without a result; refuse results of other settings."""
-    missing = []
+    missing, initial = [], initial_sha256(settings)
     for name, seed in units:
-        folder, key = settings.unit_folder(name, seed), unit_key(settings, name, seed, data)
+        folder, key = settings.unit_folder(name, seed), unit_key(settings, name, seed, data, initial)
         result = folder / RESULT
         known = result if result.is_file() else folder / "key.json"
         if known.is_file():

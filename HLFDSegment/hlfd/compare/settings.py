@@ -35,6 +35,9 @@ class StudentSettings:
     """Name in ``NETWORKS``."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Parameters of its builder besides the channels."""
+    initial: str = ""
+    """Weights that every unit begins with instead of random ones: a safetensors file of the same network and classes,
+    from a training run, a unit of another comparison or a package."""
 
 
 @dataclass(frozen=True)
@@ -268,15 +271,22 @@ def data_key(settings: CompareSettings, teacher_sha: str) -> dict[str, Any]:
     for values in parts.values():
         del values["folder"]
     other = {name: given(getattr(settings, name)) for name in ("classes", "exported", "auxiliary", "patch", "student")}
+    other["student"].pop("initial", None)
     return {**parts, **other, "teacher": teacher_sha}
 
 
-def unit_key(settings: CompareSettings, name: str, seed: int, data: str) -> dict[str, Any]:
-    """Return all that one unit depends on; ``data`` is the fingerprint of the data."""
+def unit_key(
+    settings: CompareSettings, name: str, seed: int, data: str, initial_sha: str | None = None
+) -> dict[str, Any]:
+    """Return all that one unit depends on: ``data`` is the fingerprint of the data, the student's first weights have
+    the checksum ``initial_sha`` where they are not random."""
     training = given(settings.training)
+    student = given(settings.student)
+    if initial_sha:
+        student["initial"] = initial_sha
     return {
         "method": given(settings.methods[name]),
-        "student": given(settings.student),
+        "student": student,
         "exported": given(settings.exported),
         "training": {key: value for key, value in training.items() if key not in _NO_EFFECT},
         "loss": [settings.segmentation, settings.class_weights],

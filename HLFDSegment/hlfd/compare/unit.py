@@ -31,13 +31,14 @@ from hlfd.compare.data import (
     scan_sample,
 )
 from hlfd.compare.settings import METRICS, CompareSettings, distill_settings, read_compare, unit_key
+from hlfd.compare.student import build_student, initial_sha256
 from hlfd.distillation import Distillation, TeacherSpec, build_objective
 from hlfd.errors import CancelledError, HlfdError, InputError
 from hlfd.events import CancelToken, Event, Metric, Progress
 from hlfd.files import write_json
 from hlfd.losses import dice_ce_loss, focal_dice_loss
 from hlfd.metrics.overlap import Counts, dice
-from hlfd.networks import SegmentationNetwork, build_network
+from hlfd.networks import SegmentationNetwork
 from hlfd.networks.merge import merge_logits
 from hlfd.training.fit import FitResult, fit
 from hlfd.training.precision import choose_device, choose_precision
@@ -47,13 +48,6 @@ from hlfd.training.validation import PatchValidator
 RESULT = "unit.json"
 DATA_RECORD = "data.json"
 _CANCELLED, _FAILED = 130, 2
-
-
-def build_student(settings: CompareSettings, seed: int) -> SegmentationNetwork:
-    """Return the student with the first weights of ``seed``: the same for every method."""
-    torch.manual_seed(seed)
-    channels = {"in_channels": len(settings.patch.windows), "classes": len(settings.learned()) + 1}
-    return build_network(settings.student.network, **channels, **settings.student.parameters)
 
 
 def make_objective(
@@ -101,7 +95,7 @@ def run_unit(settings: CompareSettings, name: str, seed: int, cancel: CancelToke
     values = {
         "method": name,
         "seed": seed,
-        "key": unit_key(settings, name, seed, record["key"]),
+        "key": unit_key(settings, name, seed, record["key"], initial_sha256(settings)),
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
         "projection_parameters": sum(parameter.numel() for parameter in objective.parameters()),
         "scores": score(settings, student, settings.student_groups()),
