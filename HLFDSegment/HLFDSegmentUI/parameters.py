@@ -18,6 +18,7 @@ class SegmentParameters:
     output_segmentation: vtkMRMLSegmentationNode
     model: str = "kidney"
     device: str = "auto"
+    mark_doubtful: bool = False
     show_surfaces: bool = True
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
 

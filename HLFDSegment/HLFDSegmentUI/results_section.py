@@ -70,7 +70,8 @@ class ResultsSection:
             return _("Nothing segmented yet.")
         result = stored_result(self._node)
         found = _("Lesions found: {count}.").format(count=lesions)
-        notes = (left_out(result.get("left_out_ml", ())), *result.get("warnings", ()))
+        remedy = _('To see them, check "{box}" and segment again.').format(box=self._ui.doubtfulBox.text)
+        notes = (left_out(result.get("left_out_ml", ()), remedy), *result.get("warnings", ()))
         return "\n".join(filter(None, (found, *notes)))
 
     def _fill(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,8 @@ class SegmentPanel:
         choice = self.model.choice
         if choice is None or choice.problem:
             return None
-        return SegmentSettings(model=choice.key, device=self.device.device)
+        settings = SegmentSettings(model=choice.key, device=self.device.device)
+        return replace(settings, min_confidence=0.0) if self._ui.doubtfulBox.checked else settings
 
     def _settings(self) -> SegmentSettings | None:
         """Return what to segment with, after installing what is missing; None when the person declines."""

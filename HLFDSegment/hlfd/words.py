@@ -37,14 +37,17 @@ def sureness(confidence: float | None) -> str:
     return f"{word}, {100 * shown:.0f}\u00a0%"  # a no-break space: cells are narrow
 
 
-def left_out(volumes_ml: Sequence[float]) -> str:
-    """Return a sentence on masses of these volumes in ml that are not marked as they are almost surely none, or ""."""
+def left_out(volumes_ml: Sequence[float], remedy: str = "") -> str:
+    """Return a sentence on masses of these volumes in ml that are not marked as they are almost surely none, or "".
+
+    ``remedy`` says how to have them marked.
+    """
     if not volumes_ml:
         return ""
     largest = number(max(volumes_ml))
     if len(volumes_ml) == 1:
-        return f"1 doubtful mass of {largest} ml is not marked."
-    return f"{len(volumes_ml)} doubtful masses of at most {largest} ml are not marked."
+        return f"1 doubtful mass of {largest} ml is not marked. {remedy}".strip()
+    return f"{len(volumes_ml)} doubtful masses of at most {largest} ml are not marked. {remedy}".strip()
 
 
 def nested(value: Any) -> str:

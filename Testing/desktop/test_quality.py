@@ -14,9 +14,8 @@ QUALITY = {
 }
 
 
-@pytest.fixture
-def calibrated(own_models) -> None:
-    """A newer version of the shipped model, which is calibrated, among the person's own models."""
+def add_model(own_models, quality: dict) -> None:
+    """Put a newer version of the shipped model, with this calibration, among the person's own models."""
     from hlfd.models.amend import add_quality
     from hlfd.models.package import load_package
     from hlfd.models.registry import find
@@ -26,7 +25,23 @@ def calibrated(own_models) -> None:
     shutil.copytree(shipped.folder, folder)
     description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     (folder / "model.json").write_text(json.dumps({**description, "version": folder.name}), encoding="utf-8")
-    add_quality(load_package(folder), QUALITY)
+    add_quality(load_package(folder), quality)
+
+
+@pytest.fixture
+def calibrated(own_models) -> None:
+    add_model(own_models, QUALITY)
+
+
+@pytest.fixture
+def sceptical(own_models) -> None:
+    """A model to which every mass is doubtful."""
+    add_model(own_models, {**QUALITY, "confidence": {"bias": -50.0, "weights": {}}})
+
+
+@pytest.fixture
+def sceptical_person(sceptical, person):
+    return person
 
 
 @pytest.fixture
@@ -59,3 +74,18 @@ def test_a_ct_with_wrong_hu_is_named_and_nothing_is_marked(calibrated_person):
     assert summary.startswith("Lesions found: 0.\nThis image is unlike those that the model was trained on: ")
     assert "HU" in summary
     assert not [row for row in person.lesions() if row[0][0].isdigit()]
+
+
+def test_doubtful_masses_are_left_out_and_told_and_marked_when_wanted(sceptical_person):
+    person = sceptical_person
+    person.load_ct()
+    person.segment()
+    assert "Lesions found: 0." in person.ui.summaryLabel.text
+    assert 'not marked. To see them, check "Mark doubtful masses too"' in person.ui.summaryLabel.text
+    person.picture("panel-left-out")
+    person.ui.doubtfulBox.checked = True
+    person.segment()
+    assert "not marked" not in person.ui.summaryLabel.text
+    told = [row[5] for row in person.lesions() if row[0][0].isdigit()]
+    assert told[0].startswith("doubtful, 0")
+    assert {cell.split(",")[0] for cell in told} <= {"doubtful", "-"}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hlfd.inference.postprocess import argmax_labels, clean_region, relabel
+from hlfd.inference.postprocess import argmax_labels, clean_region, give_back, relabel
 from hlfd.inference.regions import RegionRules
 from hlfd.inference.roles import make_roles
 from hlfd.preprocess.grid import Grid
@@ -129,3 +129,16 @@ def test_relabel_makes_a_class_lead_also_in_a_tie():
     relabel(logits, labels, np.array([[[True, False]]]), 2)
     np.testing.assert_array_equal(argmax_labels(logits), [[[2, 0]]])
     np.testing.assert_array_equal(labels, [[[2, 0]]])
+
+
+def test_a_mass_that_is_given_back_leaves_no_rind_of_a_cyst_where_organ_and_background_meet(exact_package):
+    # Classes: background, kidney, tumor, cyst. The doubtful tumor, then the kidney beside it; a cyst is second in both.
+    logits = np.array([[5.0, -3.0], [-1.0, 5.0], [6.0, -3.0], [4.9, 4.0]], np.float32).reshape(4, 1, 1, 2)
+    labels = argmax_labels(logits)
+    mask = labels == 2
+    give_back(logits, labels, mask, make_roles(exact_package))
+    np.testing.assert_array_equal(labels, [[[0, 1]]])
+    for share in np.linspace(0, 1, 21):
+        between = (1 - share) * logits[..., :1] + share * logits[..., 1:]
+        assert argmax_labels(between.astype(np.float32)).item() in (0, 1)
+    np.testing.assert_array_equal(logits[:, 0, 0, 1], np.array([-3, 5, -3, 4], np.float32))

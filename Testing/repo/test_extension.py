@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-MODULES = {"HLFDSegment": 4, "HLFDTrain": 2}  # and how many parameters its panel ties to widgets
+MODULES = {"HLFDSegment": 5, "HLFDTrain": 2}  # and how many parameters its panel ties to widgets
 ALLOWED = {"$schema", "build_dependencies", "build_subdirectory", "category", "enabled", "scm_revision"} | {
     *("scm_url", "scm_type", "tier", "dicom_support_rule")
 }

@@ -62,6 +62,16 @@ def test_a_page_can_name_installed_models_only(segment, context, ct_node):
         context.notices.close(notice["id"])
 
 
+@pytest.mark.parametrize(("ticked", "limit"), [(False, 0.1), (True, 0.0), ("yes", 0.1), (None, 0.1)])
+def test_doubtful_masses_are_marked_only_where_that_was_ticked(segment, context, ct_node, line, ticked, limit):
+    other = line.enter()
+    flush(context, seg_doubtful=ticked)
+    segment.run()
+    assert segment.logic.engine.settings.min_confidence == limit
+    segment.cancel()
+    other.release()
+
+
 def test_a_job_of_another_session_is_waited_for_and_the_line_can_be_left(segment, context, ct_node, line):
     other = line.enter()
     segment.run()

@@ -51,6 +51,10 @@ def give_back(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDAr
     best[places] = others[logits[(others[:, None], *places)].argmax(axis=0)]
     for index in others:
         relabel(logits, labels, mask & (best == index), int(index))
+    # A lesion that stays second best everywhere would win where the border of two others is interpolated.
+    least = logits[(others[:, None], *places)].min(axis=0)
+    for lesion in roles.lesions:
+        logits[(lesion, *places)] = np.minimum(logits[(lesion, *places)], least)
 
 
 def clean_region(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from hlfd.config import SegmentSettings
@@ -47,7 +47,7 @@ class SegmentPanel(Panel):
                     "seg_stage": "",
                     "seg_cancelling": False,
                 },
-                **{"seg_confirm": [], "seg_has_volume": False, "seg_done": ""},
+                **{"seg_confirm": [], "seg_has_volume": False, "seg_done": "", "seg_doubtful": False},
             }
         )
         self.results = Results(context)
@@ -144,7 +144,8 @@ class SegmentPanel(Panel):
         model, device = self.state.seg_model, self.state.seg_device
         if not any(choice.key == model and not choice.problem for choice in model_choices()):
             return None
-        return SegmentSettings(model=model, device=device if device in self._devices else self.context.device)
+        settings = SegmentSettings(model=model, device=device if device in self._devices else self.context.device)
+        return replace(settings, min_confidence=0.0) if self.state.seg_doubtful is True else settings
 
     def _end_turn(self) -> None:
         if self._turn is not None:

@@ -15,6 +15,7 @@ from hlfd.models.registry import find
 from hlfd.words import left_out
 from hlfd_web.downloads import download_folder, offer
 from hlfd_web.open_panel.panel import source_of
+from hlfd_web.segment_panel.words import MARK_DOUBTFUL
 from HLFDSegmentLib.display import set_opacity, show_surfaces
 from HLFDSegmentLib.edits import edited_segments, remember_segments
 from HLFDSegmentLib.lesion_rows import Row, lesion_rows, structure_rows
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _CLOSE_S = 5.0
 _FILL = 0.5  # as in Slicer
+_MARK_THEM = f'To see them, check "{MARK_DOUBTFUL}" and segment again.'
 
 
 class Results:
@@ -214,5 +216,5 @@ def _facts(result: dict[str, Any]) -> list[str]:
     return [
         f"Model {result['model']} {result['model_version']}, on {result['device']} ({result['backend']})",
         f"{result['timing'].get('total', 0.0):.1f} s in all: {stages}",
-        *filter(None, [left_out(result.get("left_out_ml", ()))]),
+        *filter(None, [left_out(result.get("left_out_ml", ()), _MARK_THEM)]),
     ]

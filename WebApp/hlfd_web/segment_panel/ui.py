@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from hlfd_web.segment_panel.words import MARK_DOUBTFUL
 from HLFDSegmentLib.lesion_rows import HEADERS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def _choices() -> None:
         v_model=("seg_device",), items=("seg_devices",), label="Device", data_testid="seg-device", classes="mt-2"
     )
     html.Div("{{ seg_device_text }}", v_if="seg_device_text", classes="hlfd-muted mt-1", data_testid="seg-device-text")
+    v3.VCheckbox(v_model=("seg_doubtful",), label=MARK_DOUBTFUL, data_testid="seg-doubtful")
 
 
 def _run(panel: SegmentPanel) -> None:

@@ -6,6 +6,8 @@ from hlfd.events import Event, Progress, Stage
 from hlfd.words import duration
 from HLFDSegmentLib.stages import STAGES
 
+MARK_DOUBTFUL = "Mark doubtful masses too"
+
 
 def stage_text(stage: str, seconds_left: float | None) -> str:
     """Return the line below the progress bar, such as "Outlining, about 3.0 s left"."""
