@@ -10,12 +10,14 @@ import pytest
 from hlfd.config import SegmentSettings
 from hlfd.errors import ModelError
 from hlfd.inference.quality import UNLIKE, evidence_at
-from hlfd.inference.quality_image import ImageFacts, Limits, OrganFacts, locator_facts
+from hlfd.inference.quality_image import ImageFacts, Limits, OrganFacts, image_facts, locator_facts
 from hlfd.inference.quality_lesions import LesionEvidence, gather_evidence
 from hlfd.inference.quality_model import Confidence
 from hlfd.inference.roles import make_roles
 from hlfd.inference.segmenter import Segmenter
+from hlfd.preprocess.frame import make_frame
 from hlfd.preprocess.grid import Grid
+from hlfd.preprocess.orientation import canonical
 from hlfd.volume import Volume
 from hlfd.words import left_out, sureness
 
@@ -120,6 +122,18 @@ def test_who_asks_for_the_whole_body_gets_the_result_with_the_warning(exact_pack
     )
 
 
+def test_fat_is_told_where_there_is_any():
+    def facts(values: np.ndarray) -> ImageFacts:
+        frame = make_frame(canonical(Volume(values.astype(np.int16), np.diag([10.0, 10.0, 10.0, 1.0]))), 1)
+        return image_facts(frame, frame.box)
+
+    body = np.full((12, 12, 12), 40)
+    assert facts(body).fat is None
+    body[:, :3] = -104
+    assert facts(body).fat == -104
+    assert facts(body // 2).fat == -52
+
+
 def test_an_unsure_locator_speaks_against_the_image():
     sure, unsure = np.zeros((2, 4, 6, 6, 6), np.float32)
     sure[0] = 20
@@ -128,13 +142,16 @@ def test_an_unsure_locator_speaks_against_the_image():
 
 
 def test_the_reason_names_value_and_range():
-    limits = Limits.of({"limits": {"tissue": [10, 130], "bright": [None, 0.05], "soft": [0.3, None]}})
-    facts = ImageFacts(soft=0.12, bright=0.2, tissue=170.0, neighbours=0.9)
+    ranges = {"tissue": [10, 130], "fat": [-125, -75], "bright": [None, 0.05], "soft": [0.3, None]}
+    limits = Limits.of({"limits": ranges})
+    facts = ImageFacts(soft=0.12, bright=0.2, tissue=170.0, fat=-52.0, neighbours=0.9)
     assert limits.broken(facts, "liver") == [
         "12% of it has the HU of fat and organs, at least 30% were expected",
         "20% of it is as bright as bone, at most 5% were expected; check the rescale intercept",
         "its soft tissue has 170 HU, 10 to 130 were expected; check the rescale slope and intercept",
+        "its fat has -52 HU, -125 to -75 were expected; check the rescale slope and intercept",
     ]
+    assert limits.broken(replace(facts, fat=None), "liver") == limits.broken(facts, "liver")[:-1]  # nothing to judge by
     assert limits.broken(OrganFacts(0.0, 0.0), "liver") == []  # no limits were given for these
 
 

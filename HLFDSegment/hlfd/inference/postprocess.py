@@ -54,7 +54,7 @@ def give_back(logits: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDAr
     # A lesion that stays second best everywhere would win where the border of two others is interpolated.
     least = logits[(others[:, None], *places)].min(axis=0)
     for lesion in roles.lesions:
-        logits[(lesion, *places)] = np.minimum(logits[(lesion, *places)], least)
+        logits[lesion][places] = np.minimum(logits[lesion][places], least)
 
 
 def clean_region(

@@ -24,9 +24,11 @@ from hlfd.preprocess.grid import Box, Grid
 
 SOFT_HU = (-200.0, 300.0)
 TISSUE_HU = (-30.0, 300.0)
+FAT_HU = (-180.0, -30.0)
 BRIGHT_HU = 700.0
 COARSE_MM = 10.0
 _CLIP_HU = 1000.0
+_LEAST_FAT = 0.02  # less of it is skin, borders of lungs and air that noise moved
 _TINY = np.float32(1e-9)
 _STEP = 3  # every third working voxel along each axis is enough for a mean over the body or a kidney at 1.5 mm
 _NEAR_STEP = 2  # and every second one over an organ on the locator's grid
@@ -44,6 +46,9 @@ class ImageFacts:
     """Share of voxels above 700 HU, as only bone, contrast medium and metal are."""
     tissue: float
     """Median in HU of the voxels between -30 and 300 HU; 0 where there are none."""
+    fat: float | None
+    """Median in HU of the voxels between -180 and -30 HU, None where there are hardly any. It is the one tissue that
+    neither contrast medium nor age changes much, so it tells a wrong slope that leaves organs in their range."""
     neighbours: float
     """Correlation of neighbouring voxels, at -1000 to 1000 HU: near 0 for noise; 0 where all are alike."""
 
@@ -72,6 +77,7 @@ _WORDS = {
     "soft": "{value:.0%} of it has the HU of fat and organs, {range:.0%} were expected",
     "bright": "{value:.0%} of it is as bright as bone, {range:.0%} were expected; check the rescale intercept",
     "tissue": "its soft tissue has {value:.0f} HU, {range:.0f} were expected; check the rescale slope and intercept",
+    "fat": "its fat has {value:.0f} HU, {range:.0f} were expected; check the rescale slope and intercept",
     "neighbours": "it is grainy like noise",
     "entropy": "the model is unsure of much that it shows",
     "located": "nothing in it looks surely like a {organ}",
@@ -85,10 +91,12 @@ def image_facts(frame: Frame, box: Box) -> ImageFacts:
     part = np.clip(np.asarray(values[grid.slices(box)], np.float32), -_CLIP_HU, _CLIP_HU)
     soft = int(np.count_nonzero((part > SOFT_HU[0]) & (part < SOFT_HU[1])))
     tissue = part[(part > TISSUE_HU[0]) & (part < TISSUE_HU[1])]
+    fat = part[(part > FAT_HU[0]) & (part < FAT_HU[1])]
     return ImageFacts(
         soft=soft / part.size,
         bright=int(np.count_nonzero(part > BRIGHT_HU)) / part.size,
         tissue=float(np.median(tissue)) if tissue.size else 0.0,
+        fat=float(np.median(fat)) if fat.size > _LEAST_FAT * part.size else None,
         neighbours=_correlation(part[:, :, 1:], part[:, :, :-1]),
     )
 
@@ -154,6 +162,8 @@ class Limits:
         told = []
         for name, value in asdict(facts).items():
             low, high = self.ranges.get(name, (None, None))
+            if value is None:
+                continue
             if (low is not None and value < low) or (high is not None and value > high):
                 told.append(_WORDS[name].format(value=value, range=_Range(low, high), organ=organ))
         return told

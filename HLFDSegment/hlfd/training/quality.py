@@ -31,12 +31,12 @@ from hlfd.training.recipe import Recipe
 from hlfd.volume import LabelMap
 
 SLACK = {
-    **{"soft": 0.25, "bright": 0.1, "tissue": 30.0, "neighbours": 0.25},
+    **{"soft": 0.25, "bright": 0.1, "tissue": 30.0, "fat": 12.0, "neighbours": 0.25},
     **{"entropy": 0.06, "located": 0.2, "refined": 0.15},
 }
 """What is given beyond the extremes of the simulated scans, for scanners and patients that they lack."""
-_UPPER = ("bright", "tissue", "entropy")
-_LOWER = ("soft", "tissue", "neighbours", "located", "refined")
+_UPPER = ("bright", "tissue", "fat", "entropy")
+_LOWER = ("soft", "tissue", "fat", "neighbours", "located", "refined")
 _SEED = 7  # keeps these patients apart from the validation patches' and the test scans'
 _SAME_PLACE_MM = 0.5
 
@@ -79,7 +79,7 @@ def limits(scans: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
     rows += [organ for scan in scans for organ in scan["organs"]]
     ranges: dict[str, list[float | None]] = {}
     for name, slack in SLACK.items():
-        values = [row[name] for row in rows if name in row]
+        values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             low = round(min(values) - slack, 3) if name in _LOWER else None
             ranges[name] = [low, round(max(values) + slack, 3) if name in _UPPER else None]
