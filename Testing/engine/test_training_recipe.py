@@ -14,17 +14,21 @@ from hlfd.errors import ConfigError
 
 pytest.importorskip("torch")
 
+import torch
+from safetensors.torch import load_file
+
 from hlfd.checkpoint import save_weights
 from hlfd.config import SegmentSettings
 from hlfd.data.phantom_source import PatchSettings, PhantomSource, class_lookup
 from hlfd.data.pool import PoolSettings, _points, build_pool, open_pool
 from hlfd.inference import Segmenter
+from hlfd.models.build import load_network
 from hlfd.models.package import load_package
 from hlfd.networks import MergeClasses, build_network, fold_batchnorm
 from hlfd.phantom import AnatomySettings, PhantomSettings, Tissue, simulate
 from hlfd.phantom.tissues import LIVER_TUMOR_TISSUES
 from hlfd.training.recipe import read_recipe
-from hlfd.training.run import run_recipe
+from hlfd.training.run import run_recipe, trained_network
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {"shape": [24, 40, 48], "centre_z": 0.0}
@@ -179,6 +183,7 @@ def tiny_recipe(folder: Path, name: str = "kidney", steps: int = 2) -> Path:
         network["parameters"] = {"widths": [4, 8]}
         network.pop("initial", None)
         network.pop("initial_classes", None)
+        network.pop("initial_parameters", None)
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
@@ -242,6 +247,55 @@ def test_classes_of_initial_weights_without_weights_are_refused(tmp_path):
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     with pytest.raises(ConfigError, match="without initial"):
         read_recipe(path)
+
+
+def changed_recipe(path: Path, **networks: dict) -> Path:
+    """Change entries of networks of a recipe's file; those that are new begin as the refiner's."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, change in networks.items():
+        data["networks"][name] = {**data["networks"].get(name, data["networks"]["refiner"]), **change}
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def test_a_wide_teacher_begins_as_the_student_and_a_shift_of_logits_reaches_the_package_alone(tmp_path):
+    path = tiny_recipe(tmp_path)
+    folder = run_recipe(path, ["pool", "locator", "refiner", "package"])
+    package = folder / "package" / "kidney" / read_recipe(path).version
+    before = load_network(load_package(package).refiner)
+    (tmp_path / "first.safetensors").write_bytes((package / "refiner.safetensors").read_bytes())
+    wide = {"parameters": {"widths": [6, 16]}, "initial_parameters": {"widths": [4, 8]}}
+    changed_recipe(path, teacher={**wide, "initial": str(tmp_path / "first.safetensors")})
+    changed_recipe(path, refiner={"logit_shift": {"tumor": 1.5}})
+    run_recipe(path, ["teacher", "package"])
+    made = load_package(package)
+    assert made.teacher is not None
+    assert made.teacher.parameters["widths"] == [6, 16]
+    origin = made.metadata["provenance"]["networks"]
+    assert origin["teacher"]["widened_from"] == {"widths": [4, 8]}
+    assert origin["refiner"]["logit_shift"] == {"tumor": 1.5}
+    image = torch.randn(1, 2, 16, 16, 16)
+    with torch.no_grad():
+        difference = (load_network(made.refiner)(image) - before(image)).amax(dim=(0, 2, 3, 4))
+    expected = torch.tensor([1.5 * (name == "tumor") for name in made.refiner.classes])
+    torch.testing.assert_close(difference, expected, atol=0.02, rtol=0)
+    assert torch.equal(
+        load_file(folder / "refiner" / "best.safetensors")["head.bias"],
+        trained_network(read_recipe(path), "refiner").network.head.bias,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"initial_parameters": {"widths": [2, 4]}}, "without initial"),
+        ({"initial": "x", "initial_parameters": {"widths": [2, 4]}, "initial_classes": ["tumor"]}, "one of them"),
+        ({"logit_shift": {"tumour": 1.0}}, "tumour"),
+    ],
+)
+def test_what_a_network_cannot_begin_with_or_shift_is_refused(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(changed_recipe(tiny_recipe(tmp_path), refiner=change))
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path):

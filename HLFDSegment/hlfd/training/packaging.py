@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hlfd import __version__
 from hlfd.checkpoint import read_metadata
 from hlfd.errors import ConfigError
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
 from hlfd.models.package import ModelPackage, file_sha256
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
+from hlfd.networks import MergeClasses
 from hlfd.training.recipe import NetworkRecipe, PackageRecipe, Recipe
 from hlfd.training.run import parameter_count, trained_network
 
@@ -72,7 +75,7 @@ def _trained(recipe: PackageRecipe, role: str) -> TrainedNetwork | None:
         return None
     entry = recipe.networks[role]
     return TrainedNetwork(
-        module=trained_network(recipe, role),
+        module=_shifted(trained_network(recipe, role), entry),
         network=entry.network,
         parameters={"in_channels": len(entry.patch.windows), "classes": len(entry.classes) + 1, **entry.parameters},
         spacing_mm=entry.patch.spacing_mm,
@@ -80,6 +83,21 @@ def _trained(recipe: PackageRecipe, role: str) -> TrainedNetwork | None:
         classes=["background", *entry.exported],
         openvino=role != "teacher",
     )
+
+
+def _shifted(network: MergeClasses, entry: NetworkRecipe) -> MergeClasses:
+    """Add the recipe's ``logit_shift`` to the bias of the last layer."""
+    if entry.logit_shift:
+        last = network.network.get_submodule(network.network.taps["out"])
+        bias = getattr(last, "bias", None)
+        if bias is None or len(bias) != len(entry.classes) + 1:
+            raise ConfigError(
+                f'logit_shift cannot be added to the network "{entry.network}", whose last layer has no bias.'
+            )
+        with torch.no_grad():
+            for name, value in entry.logit_shift.items():
+                bias[1 + list(entry.classes).index(name)] += value
+    return network
 
 
 def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
@@ -94,6 +112,7 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
                 "parameters": parameter_count(network),
                 "steps_planned": entry.training.steps,
                 **({"went_on_from": Path(entry.initial).name} if entry.initial else {}),
+                **({"logit_shift": entry.logit_shift} if entry.logit_shift else {}),
                 **({"widened_from": entry.initial_parameters} if entry.initial_parameters is not None else {}),
                 **({"began_anew": _new_classes(entry)} if entry.initial_classes is not None else {}),
                 **({"distillation": _methods(entry)} if entry.distillation else {}),

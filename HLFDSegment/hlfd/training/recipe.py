@@ -44,6 +44,9 @@ class NetworkRecipe:
     """Weight of a training class in the cross entropy; 1 where it is not named."""
     small_lesions: SmallLesions | None = None
     """Whether small lesions count more in the cross entropy; None counts every voxel alike."""
+    logit_shift: dict[str, float] = field(default_factory=dict)
+    """What the package's network adds to the logit of a training class, chosen on validation scans: a network that sees
+    few voxels of lesions is cautious with them."""
     distillation: DistillSettings | None = None
     """How the recipe's teacher guides this network; None trains on labels alone."""
     initial: str | None = None
@@ -62,6 +65,8 @@ class NetworkRecipe:
             look_up(name, ["background", *self.classes], "training class in class_weights")
         for name in self.small_lesions.classes if self.small_lesions else ():
             look_up(name, list(self.classes), "training class in small_lesions")
+        for name in self.logit_shift:
+            look_up(name, list(self.classes), "training class in logit_shift")
         for name in ("initial_classes", "initial_parameters"):
             if getattr(self, name) is not None and self.initial is None:
                 raise ConfigError(f"{name} is given without initial.", "Name the weights that it describes.")
