@@ -89,7 +89,7 @@ class SegmentSettings:
     """CPU threads; 0 uses all that the process may run on."""
     min_tumor_ml: float = 0.05
     """Tumour and cyst components below this volume in ml are given back to their surroundings."""
-    min_confidence: float = 0.05
+    min_confidence: float = 0.1
     """So are those that are true with less than this probability, where the package is calibrated; 0 keeps all."""
 
     def __post_init__(self) -> None:
