@@ -112,12 +112,14 @@ def _scores(summary: dict[str, Any]) -> dict[str, Any]:
 def draw(points: dict[str, Any]) -> plt.Figure:
     """Return the points: processor time against tumor Dice and against Dice of kidneys with masses."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    points = dict(sorted(points.items(), key=lambda point: point[1]["seconds"]))
     for axis, structure in zip(axes, ("tumor", "kidney_and_masses")):
         for kind, marker, color in (("contrast", "o", "tab:blue"), ("native", "s", "tab:orange")):
             values = [(one["seconds"], one[kind][structure]) for one in points.values()]
             axis.plot(*zip(*values), marker, color=color, label="with contrast medium" if marker == "o" else "without")
-            for name, (x, y) in zip(points, values):
-                axis.annotate(name, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7)
+            for number, (name, place) in enumerate(zip(points, values)):
+                # By turns below and above, since neighbours cost nearly the same.
+                axis.annotate(name, place, textcoords="offset points", xytext=(3, (-11, 5)[number % 2]), fontsize=7)
         axis.set_xlabel("processor time of a scan in s, one thread", fontsize=8)
         axis.set_ylabel(f"Dice, {structure.replace('_', ' ')}", fontsize=8)
         axis.tick_params(labelsize=8)
