@@ -36,6 +36,7 @@ from hlfd.metrics import evaluate
 from hlfd.models.package import ModelPackage
 from hlfd.models.registry import find
 from hlfd.training.assess import KINDS, SEGMENTATION, make_test_case, summarise, task_labels
+from hlfd.training.quality import without_quality
 from hlfd.training.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).resolve().parents[1] / "configs" / "kidney" / "kidney.yaml"
@@ -73,8 +74,7 @@ def _point(text: str) -> tuple[str, ModelPackage]:
 def measure(recipe: Recipe, package: ModelPackage) -> dict[str, Any]:
     """Return size, processor time per scan and scores of a package on the recipe's validation patients."""
     # Without the calibration: a network has to be judged by all that it says.
-    package = replace(package, metadata={k: v for k, v in package.metadata.items() if k != "quality"})
-    segmenter = Segmenter(package, SegmentSettings(device="cpu", threads=1))
+    segmenter = Segmenter(without_quality(package), SegmentSettings(device="cpu", threads=1))
     first, last = recipe.test.cases
     cases: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     seconds = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from hlfd.compare.data import patch_file, read_tensors
 from hlfd.compare.settings import CompareSettings
-from hlfd.errors import ConfigError, ModelError
+from hlfd.compare.teacher import load_plain_or_merged
+from hlfd.errors import ConfigError
 from hlfd.models.package import file_sha256
-from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
+from hlfd.networks import SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training
 
 _CALIBRATION_PATCHES = 8
@@ -27,14 +29,8 @@ def build_student(settings: CompareSettings, seed: int) -> SegmentationNetwork:
     channels = {"in_channels": len(settings.patch.windows), "classes": len(settings.learned()) + 1}
     network = build_network(settings.student.network, **channels, **settings.student.parameters)
     if settings.student.initial:
-        path = _initial(settings)
-        try:
-            load_for_training(network, path, _images(settings))  # from a training
-        except ModelError as error:
-            try:
-                load_for_training(MergeClasses(network, settings.student_groups()), path, _images(settings))
-            except ModelError:
-                raise error from None
+        load = partial(load_for_training, images=_images(settings))
+        load_plain_or_merged(load, network, _initial(settings), settings.student_groups())
     return network
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hlfd.checkpoint import load_weights
 from hlfd.compare.settings import CompareSettings, TeacherSettings
@@ -53,24 +53,29 @@ def load_teacher(settings: CompareSettings) -> SegmentationNetwork:
     else:
         channels = {"in_channels": len(settings.patch.windows), "classes": len(settings.classes) + 1}
         plain = build_network(teacher.network, **channels, **teacher.parameters)
-        network = _load(plain, teacher_weights(teacher), settings.channel_groups())
+        loaded = load_plain_or_merged(load_weights, plain, teacher_weights(teacher), settings.channel_groups())
+        network = _unmerged(loaded)
     _check_classes(network, settings)
     return network.eval().requires_grad_(False)
 
 
-def _load(network: SegmentationNetwork, path: Path, groups: list[list[int]]) -> SegmentationNetwork:
-    """Load weights that were saved by a training, or from a package with the classes merged around them."""
+def load_plain_or_merged(
+    load: Callable[[SegmentationNetwork, Path], nn.Module],
+    network: SegmentationNetwork,
+    path: Path,
+    groups: list[list[int]],
+) -> nn.Module:
+    """Load by ``load`` weights that a training saved, or those of a package, with the classes merged around them.
+
+    Raises the first ``ModelError`` where neither fits.
+    """
     try:
-        loaded: SegmentationNetwork = load_weights(network, path)  # type: ignore[assignment]
-        return loaded
-    except ModelError:
+        return load(network, path)
+    except ModelError as error:
         try:
-            merged: SegmentationNetwork = load_weights(MergeClasses(network, groups), path)  # type: ignore[assignment]
+            return load(MergeClasses(network, groups), path)
         except ModelError:
-            merged = network  # the first error is the one to tell
-        if merged is network:
-            raise
-    return _unmerged(merged)
+            raise error from None
 
 
 def _unmerged(network: SegmentationNetwork) -> SegmentationNetwork:

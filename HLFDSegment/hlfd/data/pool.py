@@ -86,7 +86,8 @@ def build_pool(
     folder.mkdir(parents=True, exist_ok=True)
     first, last = settings.cases
     wanted = [(case, variant) for variant in range(settings.variants) for case in range(first, last + 1)]
-    missing = [key for key in wanted if not _made(folder / f"{_name(*key)}.json", settings)]
+    alike = json.loads(json.dumps({key: getattr(settings, key) for key in _ALIKE}))
+    missing = [key for key in wanted if not _made(folder / f"{_name(*key)}.json", alike)]
     calls = [partial(_build_one, folder, settings, *key) for key in missing]
     run_all(calls, workers, ProgressClock(len(missing), on_event, cancel))
     return [_open(folder, _name(*key)) for key in wanted]
@@ -101,17 +102,16 @@ def _name(case: int, variant: int) -> str:
     return f"anatomy_{case:05d}_{variant:02d}"
 
 
-def _made(record: Path, settings: PoolSettings) -> bool:
-    """Return whether an anatomy is there; raise ``ConfigError`` when other settings made it."""
+def _made(record: Path, alike: dict[str, Any]) -> bool:
+    """Return whether an anatomy is there; raise ``ConfigError`` when other settings than ``alike`` made it."""
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    wanted = json.loads(json.dumps(asdict(settings)))
-    for key in _ALIKE:
-        if known.get(key) != wanted[key]:
+    for key, wanted in alike.items():
+        if known.get(key) != wanted:
             raise ConfigError(
-                f'"{record.parent}" holds anatomies made with {key} {known.get(key)}; {wanted[key]} was expected.',
+                f'"{record.parent}" holds anatomies made with {key} {known.get(key)}; {wanted} was expected.',
                 "Choose another folder for the pool, or delete this one; it is then made again.",
             )
     return True
