@@ -17,6 +17,8 @@ from hlfd.phantom import (
     simulate,
     to_labels,
 )
+from hlfd.phantom.kidneys import Kidney, _outer_pelvis, draw_pelvis
+from hlfd.phantom.shapes import procedural_kidneys
 
 SMALL = AnatomySettings(spacing_mm=6.0, shape=(56, 60, 76), centre_z=-20.0, mirror=False, shift_mm=0.0)
 
@@ -180,6 +182,39 @@ def test_stones_liver_lesions_and_a_subtype_appear_when_asked_for():
     assert np.isin(tissue, [Tissue.LIVER_METASTASIS, Tissue.LIVER_HCC]).any()
     assert (tissue == Tissue.TUMOR_PAPILLARY).any()
     assert not np.isin(tissue, [Tissue.TUMOR_CLEAR_CELL, Tissue.TUMOR_CHROMOPHOBE]).any()
+
+
+class TestRenalPelvis:
+    """The collecting system: urine that is background, like KiTS labels it, whatever its width."""
+
+    def test_half_of_the_kidneys_have_one_outside_and_one_in_seven_is_dilated(self):
+        shape = procedural_kidneys(np.random.default_rng(3))[0]
+        kidneys = [Kidney(shape, np.zeros(3), 1.0, {"sinus": np.zeros(1), "pelvis": np.zeros(1)}) for _ in range(200)]
+        draw_pelvis(kidneys, np.random.default_rng(0))
+        outside = np.mean([kidney.pelvis_mm[0] > 0 for kidney in kidneys])
+        dilated = np.mean([kidney.fields["sinus"].max() < 0 for kidney in kidneys])
+        assert outside == pytest.approx(0.5, abs=0.1)
+        assert dilated == pytest.approx(0.14, abs=0.07)
+        assert max(kidney.pelvis_mm[0] for kidney in kidneys) <= 18
+
+    def test_urine_outside_the_kidney_lies_towards_the_midline_and_is_background(self):
+        found = 0
+        for seed in (0, 1):
+            tissue = build_anatomy(small(spacing_mm=3.0, shape=(70, 90, 110)), seed).tissue.numpy()
+            urine = tissue == Tissue.RENAL_PELVIS
+            assert not to_labels(tissue)[urine].any()
+            found += int(urine.sum())
+        assert found * 0.027 > 2
+
+    def test_the_funnel_points_to_the_midline_on_both_sides(self):
+        for shape in procedural_kidneys(np.random.default_rng(3)):
+            kidney = Kidney(shape, np.zeros(3), 1.0, hilum=np.array([10.0, 20.0, 30.0]), pelvis_mm=(10.0, 30.0))
+            inwards = 1 if shape.side == "left" else -1
+            lines = [torch.arange(-40.0, 41.0) + float(position) for position in kidney.hilum]
+            at = (lines[0][None, None, :], lines[1][None, :, None], lines[2][:, None, None])
+            inside = (_outer_pelvis(kidney, at) < 0).nonzero().float().mean(0) - 40
+            assert inside[2] * inwards > 5
+            assert abs(float(inside[0])) < 1
 
 
 def test_metal_throws_streaks_over_its_slices_only():

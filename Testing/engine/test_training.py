@@ -15,7 +15,7 @@ from hlfd.checkpoint import load_weights, read_metadata
 from hlfd.errors import CancelledError, ConfigError, DeviceError, HlfdError, InputError, ModelError, OutputError
 from hlfd.events import CancelToken, Metric, Progress, Warn
 from hlfd.networks import build_network
-from hlfd.training import Supervised, TrainSettings, fit
+from hlfd.training import Supervised, TrainSettings, fit, precision
 from hlfd.training.memory import kept_memory
 from hlfd.training.precision import choose_device, choose_precision, cpu_computes_bfloat16
 from hlfd.training.schedule import learning_rate, make_optimizer
@@ -272,7 +272,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("values", "fault"),
         [
-            ({"steps": 0}, "steps is 0; at least 1"),
+            ({"steps": -1}, "steps is -1; 0 or more"),
             ({"lr": 0.0}, "0 < final_lr <= lr"),
             ({"ema_decay": 1.0}, "ema_decay is 1.0"),
             ({"workers": -1}, "workers is -1"),
@@ -293,9 +293,28 @@ class TestRefusals:
             choose_precision("float16", torch.device("cpu"))
 
 
-def test_auto_precision_is_bfloat16_only_where_the_cpu_computes_in_it():
-    chosen = choose_precision("auto", torch.device("cpu")).dtype
-    assert chosen == (torch.bfloat16 if cpu_computes_bfloat16() else torch.float32)
+@pytest.mark.parametrize(("half", "expected"), [(0.7, torch.bfloat16), (0.9, torch.float32), (1.3, torch.float32)])
+def test_auto_precision_is_bfloat16_only_where_it_is_clearly_faster(monkeypatch, half, expected):
+    monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "_seconds", lambda dtype: half if dtype == torch.bfloat16 else 1.0)
+    precision.cpu_gains_by_bfloat16.cache_clear()
+    try:
+        assert choose_precision("auto", torch.device("cpu")).dtype == expected
+    finally:
+        precision.cpu_gains_by_bfloat16.cache_clear()
+
+
+def test_auto_precision_is_float32_where_the_cpu_lacks_bfloat16(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: False)
+    precision.cpu_gains_by_bfloat16.cache_clear()
+    try:
+        assert choose_precision("auto", torch.device("cpu")).dtype == torch.float32
+    finally:
+        precision.cpu_gains_by_bfloat16.cache_clear()
+
+
+def test_what_bfloat16_gains_is_measured_here():
+    assert precision.cpu_gains_by_bfloat16() in ((True, False) if cpu_computes_bfloat16() else (False,))
 
 
 def test_training_in_bfloat16_keeps_float32_weights(tmp_path):

@@ -291,6 +291,7 @@ def test_a_wide_teacher_begins_as_the_student_and_a_shift_of_logits_reaches_the_
         ({"initial_parameters": {"widths": [2, 4]}}, "without initial"),
         ({"initial": "x", "initial_parameters": {"widths": [2, 4]}, "initial_classes": ["tumor"]}, "one of them"),
         ({"logit_shift": {"tumour": 1.0}}, "tumour"),
+        ({"training": {"steps": 0}}, "0 steps and no initial"),
     ],
 )
 def test_what_a_network_cannot_begin_with_or_shift_is_refused(tmp_path, change, message):

@@ -101,7 +101,7 @@ def _native(hu: NDArray, rng: np.random.Generator) -> None:
     kidney = u(22, 46)
     for left, right in ((T.KIDNEY_LEFT_CORTEX, T.KIDNEY_RIGHT_CORTEX), (T.KIDNEY_LEFT_MEDULLA, T.KIDNEY_RIGHT_MEDULLA)):
         hu[left], hu[right] = kidney + u(-4, 4), kidney + u(-4, 4)
-    hu[T.RENAL_PELVIS] = u(-2, 22)
+    hu[T.RENAL_PELVIS] = u(-6, 22)
     liver = u(0, 35) if rng.random() < 0.15 else u(38, 74)
     hu[T.LIVER], hu[T.LIVER_VESSEL] = liver, blood + u(-4, 4)
     hu[T.LIVER_METASTASIS], hu[T.LIVER_HCC] = liver + u(-28, -6), liver + u(-15, 8)

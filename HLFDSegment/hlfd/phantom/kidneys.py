@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from torch.nn import functional
 
 from hlfd.phantom.canvas import Box, Canvas, smooth_noise
-from hlfd.phantom.fields import chain
+from hlfd.phantom.fields import Coordinates, chain
 from hlfd.phantom.frame import Frame
 from hlfd.phantom.shapes import SHAPE_MM, KidneyShape
 from hlfd.phantom.tissues import T
@@ -44,6 +44,8 @@ class Kidney:
     pole: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     pelvis_mm: tuple[float, float] = (0.0, 0.0)
     """Radius and length of the part of the renal pelvis that lies outside the kidney."""
+    pelvis_turn: tuple[float, float] = (0.0, 0.0)
+    """Angles in radians by which it points forwards and downwards from the direction of the midline."""
 
     def to_world(self, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the position (x, y, z) in mm of a voxel position (k, j, i)."""
@@ -200,11 +202,23 @@ def inner_fields(kidney: Kidney, rng: np.random.Generator) -> None:
 
 
 def draw_pelvis(kidneys: list[Kidney], rng: np.random.Generator) -> None:
-    """Give a third of the kidneys a renal pelvis that bulges out of the hilum: fluid that is no cyst."""
+    """Give half of the kidneys a renal pelvis that bulges out of the hilum, and some a dilated collecting system.
+
+    Fluid that is no cyst: a funnel of 10 to 36 mm across and up to 34 mm long, and in one kidney of seven calyces that
+    are wider than usual and full of urine (hydronephrosis).
+    """
     for kidney in kidneys:
-        size = (float(np.exp(rng.uniform(np.log(5), np.log(15)))), float(rng.uniform(4, 18)))
-        if rng.random() < 0.33:
-            kidney.pelvis_mm = size
+        size = (float(np.exp(rng.uniform(np.log(5), np.log(18)))), float(rng.uniform(4, 34)))
+        turn = (float(rng.uniform(-0.2, 0.9)), float(rng.uniform(0.0, 0.8)))
+        wide, growth = rng.random() < 0.14, rng.uniform(0, 7)
+        filled = 0.0  # how much more of the sinus is urine instead of fat
+        if rng.random() < 0.5:
+            kidney.pelvis_mm, kidney.pelvis_turn = size, turn
+            filled = size[0] / 18
+        if wide:
+            kidney.fields["sinus"] = kidney.fields["sinus"] - growth
+            filled = 2.0
+        kidney.fields["pelvis"] = kidney.fields["pelvis"] - filled
 
 
 def fat_field(kidney: Kidney, amount: float, touching: bool, rng: np.random.Generator) -> None:
@@ -244,10 +258,18 @@ def paint_surroundings(canvas: Canvas, frame: Frame, kidney: Kidney) -> None:
     ]
     path = [(hilum[0] - sign * 8, hilum[1] + 4, hilum[2] - 12), *down]
     canvas.paint(chain(at, path, [4.5, 2.4, 2.2, 2.2]), T.RENAL_PELVIS, over=over)
+    if kidney.pelvis_mm[0]:
+        canvas.paint(_outer_pelvis(kidney, at), T.RENAL_PELVIS, over=(*over, T.VEIN, T.ARTERY))
+
+
+def _outer_pelvis(kidney: Kidney, at: Coordinates) -> torch.Tensor:
+    """Return the field of the renal pelvis outside the kidney: widest near the hilum, a funnel towards the ureter."""
     radius, length = kidney.pelvis_mm
-    if radius:
-        outlet = [(hilum[0] + sign * 8, hilum[1], hilum[2]), (hilum[0] - sign * length, hilum[1] + 3, hilum[2] - 5)]
-        canvas.paint(chain(at, outlet, [radius, 0.7 * radius]), T.RENAL_PELVIS, over=(*over, T.VEIN, T.ARTERY))
+    forwards, downwards = kidney.pelvis_turn
+    inwards = 1.0 if kidney.shape.side == "left" else -1.0
+    way = np.array([inwards * np.cos(forwards) * np.cos(downwards), np.sin(forwards), -np.sin(downwards)])
+    points = [tuple((kidney.hilum + way * step).tolist()) for step in (-8.0, 0.4 * length, length)]
+    return chain(at, points, [0.8 * radius, radius, 0.4 * radius])
 
 
 def paint_kidney(canvas: Canvas, kidney: Kidney) -> None:

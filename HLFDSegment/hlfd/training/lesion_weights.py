@@ -51,21 +51,21 @@ class LesionWeighted:
     def sample(self, index: int) -> Sample:
         """Return the sample ``index`` of the source, and its weights."""
         sample = self._source.sample(index)
-        weights = np.ones(sample["label"].shape, np.float32)
+        label = sample["label"].numpy()
+        weights = np.ones(label.shape, np.float32)
         for value in self._classes:
-            np.maximum(weights, self._weights(sample["label"].numpy() == value), out=weights)
+            self._raise(weights, label == value)
         return {**sample, "weight": torch.from_numpy(weights)}
 
-    def _weights(self, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
-        settings = self._settings
-        found, count = ndimage.label(lesion, np.ones((3, 3, 3)))
-        volume = np.bincount(found.ravel(), minlength=count + 1) * self._voxel_ml
-        weight = np.clip(settings.below_ml / np.maximum(volume, 1e-9), 1, settings.most)
-        weight[0] = 1
-        for axis in range(3):
-            for side in (0, -1):
-                weight[np.unique(found.take(side, axis))] = 1
-        if not (weight > 1).any():
-            return np.ones(lesion.shape, np.float32)
-        spread = weight[found].astype(np.float32)
-        return ndimage.maximum_filter(spread, 2 * settings.margin_voxels + 1)
+    def _raise(self, weights: NDArray[np.float32], lesion: NDArray[np.bool_]) -> None:
+        """Raise ``weights`` in and around each small lesion of a mask to its weight."""
+        settings, margin = self._settings, self._settings.margin_voxels
+        found, _ = ndimage.label(lesion, np.ones((3, 3, 3)))
+        for number, box in enumerate(ndimage.find_objects(found), start=1):
+            if any(part.start == 0 or part.stop == size for part, size in zip(box, found.shape)):
+                continue
+            near = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in box)
+            own = found[near] == number
+            weight = np.clip(settings.below_ml / (np.count_nonzero(own) * self._voxel_ml), 1, settings.most)
+            around = ndimage.maximum_filter(own, 2 * margin + 1)
+            np.maximum(weights[near], weight, out=weights[near], where=around)

@@ -67,6 +67,8 @@ class NetworkRecipe:
             look_up(name, list(self.classes), "training class in small_lesions")
         for name in self.logit_shift:
             look_up(name, list(self.classes), "training class in logit_shift")
+        if self.training.steps == 0 and self.initial is None:
+            raise ConfigError("training has 0 steps and no initial weights.", "Give it steps, or name initial.")
         for name in ("initial_classes", "initial_parameters"):
             if getattr(self, name) is not None and self.initial is None:
                 raise ConfigError(f"{name} is given without initial.", "Name the weights that it describes.")

@@ -15,7 +15,8 @@ class TrainSettings:
     """How one network is trained."""
 
     steps: int = 10_000
-    """Optimiser steps of the whole run; the learning rate falls to ``final_lr`` at the last."""
+    """Optimiser steps of the whole run; the learning rate falls to ``final_lr`` at the last. 0 keeps the weights that
+    the network begins with."""
     batch_size: int = 2
     """Patches per step, over all processes and parts."""
     accumulate: int = 1
@@ -33,7 +34,8 @@ class TrainSettings:
     clip_norm: float = 12.0
     """Largest norm of the gradient of all parameters together; 0 turns clipping off."""
     precision: str = "auto"
-    """``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the hardware computes in it, else float32."""
+    """``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on GPUs that have it and on CPUs that gain by it, else
+    float32."""
     device: str = "auto"
     """``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
     channels_last: bool = True
@@ -59,10 +61,18 @@ class TrainSettings:
         look_up(self.precision, PRECISIONS, "precision")
         if self.device not in ("auto", "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
             raise ConfigError(f'Unknown device "{self.device}"; auto, cpu, cuda or cuda:N was expected.')
-        for name in ("steps", "batch_size", "accumulate", "log_every"):
+        for name in ("batch_size", "accumulate", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 was expected.")
-        for name in ("warmup_steps", "weight_decay", "clip_norm", "validate_every", "checkpoint_every", "workers"):
+        for name in (
+            "steps",
+            "warmup_steps",
+            "weight_decay",
+            "clip_norm",
+            "validate_every",
+            "checkpoint_every",
+            "workers",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; 0 or more was expected.")
         if not 0 < self.final_lr <= self.lr:
