@@ -293,6 +293,15 @@ class TestRefusals:
             choose_precision("float16", torch.device("cpu"))
 
 
+def test_no_steps_keep_the_weights_that_the_network_begins_with(tmp_path):
+    network = tiny_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    result = train(tmp_path, replace(QUICK, steps=0), network=network, validate=ball_validator())
+    assert (result.step, result.best_value) == (0, None)
+    loaded = load_weights(tiny_network(seed=1), result.best_weights)
+    assert all(torch.equal(before[name], tensor) for name, tensor in loaded.state_dict().items())
+
+
 @pytest.mark.parametrize(("half", "expected"), [(0.7, torch.bfloat16), (0.9, torch.float32), (1.3, torch.float32)])
 def test_auto_precision_is_bfloat16_only_where_it_is_clearly_faster(monkeypatch, half, expected):
     monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: True)

@@ -34,8 +34,8 @@ class TrainSettings:
     clip_norm: float = 12.0
     """Largest norm of the gradient of all parameters together; 0 turns clipping off."""
     precision: str = "auto"
-    """``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on GPUs that have it and on CPUs that gain by it, else
-    float32."""
+    """``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on GPUs that have it and on CPUs that gain by it,
+    else float32."""
     device: str = "auto"
     """``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
     channels_last: bool = True
