@@ -78,9 +78,11 @@ def load_plain_or_merged(
             raise error from None
 
 
-def _unmerged(network: SegmentationNetwork) -> SegmentationNetwork:
+def _unmerged(network: nn.Module) -> SegmentationNetwork:
     """Return the network with all its training classes."""
-    return network.network if isinstance(network, MergeClasses) else network
+    inner = network.network if isinstance(network, MergeClasses) else network
+    assert isinstance(inner, SegmentationNetwork)
+    return inner
 
 
 def _entry(settings: TeacherSettings) -> NetworkEntry:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hlfd.errors import ConfigError
+from hlfd.preprocess.components import index_box
+from hlfd.preprocess.frame import box_slices
 from hlfd.training.source import PatchSource, Sample
 
 
@@ -60,12 +62,18 @@ class LesionWeighted:
     def _raise(self, weights: NDArray[np.float32], lesion: NDArray[np.bool_]) -> None:
         """Raise ``weights`` in and around each small lesion of a mask to its weight."""
         settings, margin = self._settings, self._settings.margin_voxels
-        found, _ = ndimage.label(lesion, np.ones((3, 3, 3)))
+        first, last = index_box(lesion)
+        if first == last:
+            return
+        found, _ = ndimage.label(lesion[box_slices(first, last)], np.ones((3, 3, 3)))
         for number, box in enumerate(ndimage.find_objects(found), start=1):
-            if any(part.start == 0 or part.stop == size for part, size in zip(box, found.shape)):
+            low = [part.start + start for part, start in zip(box, first)]
+            high = [part.stop + start for part, start in zip(box, first)]
+            if min(low) == 0 or any(stop == size for stop, size in zip(high, lesion.shape)):
                 continue
-            near = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in box)
-            own = found[near] == number
-            weight = np.clip(settings.below_ml / (np.count_nonzero(own) * self._voxel_ml), 1, settings.most)
+            own = np.pad(found[box] == number, margin)
             around = ndimage.maximum_filter(own, 2 * margin + 1)
-            np.maximum(weights[near], weight, out=weights[near], where=around)
+            weight = np.clip(settings.below_ml / (np.count_nonzero(own) * self._voxel_ml), 1, settings.most)
+            cut = tuple(slice(max(margin - start, 0), margin + size - start) for start, size in zip(low, lesion.shape))
+            near = tuple(slice(max(start - margin, 0), stop + margin) for start, stop in zip(low, high))
+            np.maximum(weights[near], weight, out=weights[near], where=around[cut])
