@@ -143,5 +143,6 @@ def training_metrics(recipe: PackageRecipe) -> dict[str, Any]:
         result = recipe.folder / role / "result.json"
         if result.is_file():
             patches = json.loads(result.read_text(encoding="utf-8"))
-            values[f"{role}_validation_patches"] = {name: round(value, 4) for name, value in patches.items()}
+            if patches:  # none without steps
+                values[f"{role}_validation_patches"] = {name: round(value, 4) for name, value in patches.items()}
     return values
