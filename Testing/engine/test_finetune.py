@@ -157,7 +157,7 @@ def test_what_improved_is_what_is_shipped(cases, tmp_path, monkeypatch):
 
 def test_classes_weigh_as_in_a_recipe_of_students(package, cases, tmp_path):
     run = finetuning.Finetuning(package, cases, tmp_path, QUICK, None, (), ignore, None)
-    recipe = read_recipe(PROJECT / "configs" / "kidney" / "small-lesions.yaml").networks["refiner"]
+    recipe = read_recipe(PROJECT / "configs" / "kidney" / "kidney.yaml").networks["refiner"]
     assert run.class_weights() == [recipe.class_weights[name] for name in CLASSES]
 
 

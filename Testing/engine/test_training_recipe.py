@@ -205,7 +205,7 @@ def begin_with_kidneys(path: Path) -> None:
     """Let the refiner of a tiny liver recipe begin with random weights that have the classes of the kidney's."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     classes = list(
-        yaml.safe_load((PROJECT / "configs/kidney/kidney.yaml").read_text())["networks"]["refiner"]["classes"]
+        yaml.safe_load((PROJECT / "configs/kidney/kidney.yaml").read_text())["networks"]["locator"]["classes"]
     )
     network = build_network("s2d_unet", in_channels=2, classes=len(classes) + 1, widths=[4, 8])
     weights = path.parent / "kidney.safetensors"
@@ -234,7 +234,9 @@ def test_the_shipped_recipe_of_the_liver_reads_and_its_classes_go_on_from_those_
     kidney, liver = (read_recipe(PROJECT / f"configs/{name}/{name}.yaml") for name in ("kidney", "liver"))
     had = liver.networks["refiner"].initial_classes
     assert had is not None
-    assert len(had) == len(kidney.networks["refiner"].classes)
+    both = kidney.networks["refiner"].initial_classes
+    assert both is not None
+    assert len(had) == len(both)  # both go on from kidney 0.4.0
     assert set(liver.networks["refiner"].classes) - set(had) == {"liver tumor"}
     assert list(liver.networks["locator"].classes) == list(kidney.networks["locator"].classes)
     assert liver.networks["refiner"].parameters == kidney.networks["refiner"].parameters

@@ -61,7 +61,7 @@ from hlfd.training.validation import PatchValidator
 _VALIDATIONS = 10
 _CHECKPOINTS = 40
 _BACKGROUND_WEIGHT, _ORGAN_WEIGHT, _CYST_WEIGHT, _TUMOR_WEIGHT = 0.7, 1.5, 2.5, 3.0
-"""Of the classes in the cross entropy, as in configs/kidney/small-lesions.yaml."""
+"""Of the classes in the cross entropy, as in configs/kidney/kidney.yaml."""
 _LEAST_SHARE = 0.3
 """Of the time that is given, at least so much goes into training, however long the preparation took."""
 _OPEN_END_EVERY, _OPEN_END_PATIENCE = 100, 6
