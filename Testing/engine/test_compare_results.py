@@ -201,3 +201,15 @@ def test_a_trial_with_other_steps_has_a_folder_of_its_own(tmp_path):
         report_only(path, steps=7)
     with pytest.raises(ConfigError, match="steps is 0"):
         report_only(path, steps=0)
+
+
+def test_a_base_may_have_a_base_but_not_a_circle(tmp_path):
+    base = PROJECT / "configs" / "compare" / "quick.yaml"
+    (tmp_path / "one.yaml").write_text(f"base: {base}\ntitle: One\nseeds: [4]\n", encoding="utf-8")
+    (tmp_path / "two.yaml").write_text("base: one.yaml\ntitle: Two\n", encoding="utf-8")
+    settings = read_compare(tmp_path / "two.yaml")
+    assert (settings.title, settings.seeds) == ("Two", (4,))
+    assert settings.methods == read_compare(base).methods
+    (tmp_path / "one.yaml").write_text("base: two.yaml\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="based on it"):
+        read_compare(tmp_path / "two.yaml")

@@ -202,11 +202,19 @@ def read_compare(path: Path) -> CompareSettings:
     return check_compare(compare_values(path), f'comparison "{path}"')
 
 
-def compare_values(path: Path) -> dict[str, Any]:
-    """Return what the file of a comparison says. Its key ``base`` names a file beside it, whose keys it replaces."""
+def compare_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return what the file of a comparison says. Its key ``base`` names a file beside it, whose keys it replaces.
+
+    That file may have a base too; ``above`` are the files whose base it is. Raises ``ConfigError`` for a circle.
+    """
     data = read_yaml(path)
     base = data.pop("base", None)
-    return data if base is None else {**read_yaml(path.parent / str(base)), **data}
+    if base is None:
+        return data
+    below = path.parent / str(base)
+    if below in (*above, path):
+        raise ConfigError(f'"{path}" has the base "{base}", which is based on it.', "Name another base.")
+    return {**compare_values(below, (*above, path)), **data}
 
 
 def check_compare(values: dict[str, Any], where: str) -> CompareSettings:
