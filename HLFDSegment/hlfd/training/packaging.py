@@ -114,7 +114,7 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
                 **({"went_on_from": Path(entry.initial).name} if entry.initial else {}),
                 **({"logit_shift": entry.logit_shift} if entry.logit_shift else {}),
                 **({"widened_from": entry.initial_parameters} if entry.initial_parameters is not None else {}),
-                **({"began_anew": _new_classes(entry)} if entry.initial_classes is not None else {}),
+                **({"began_anew": _new_classes(entry)} if _new_classes(entry) else {}),
                 **({"distillation": _methods(entry)} if entry.distillation else {}),
                 **read_metadata(weights),
             }
@@ -128,7 +128,9 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
 
 
 def _new_classes(entry: NetworkRecipe) -> list[str]:
-    return [name for name in entry.classes if name not in (entry.initial_classes or ())]
+    """Return the training classes that the initial weights did not have."""
+    had = entry.classes if entry.initial_classes is None else entry.initial_classes
+    return [name for name in entry.classes if name not in had]
 
 
 def _methods(entry: NetworkRecipe) -> str:
