@@ -60,7 +60,7 @@ def _unpack(data: bytes) -> bytes:
         return gzip.decompress(data)
     try:
         unpacked: bytes = igzip.decompress(data)
-    except igzip_lib.IsalError as error:
+    except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub declares an instance
         raise zlib.error(str(error)) from error
     return unpacked
 
