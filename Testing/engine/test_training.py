@@ -302,28 +302,29 @@ def test_no_steps_keep_the_weights_that_the_network_begins_with(tmp_path):
     assert all(torch.equal(before[name], tensor) for name, tensor in loaded.state_dict().items())
 
 
+@pytest.fixture
+def measured_anew():
+    """Let what bfloat16 gains be measured by the test, and again by what comes after it."""
+    precision.cpu_gains_by_bfloat16.cache_clear()
+    yield
+    precision.cpu_gains_by_bfloat16.cache_clear()
+
+
 @pytest.mark.parametrize(("half", "expected"), [(0.7, torch.bfloat16), (0.9, torch.float32), (1.3, torch.float32)])
-def test_auto_precision_is_bfloat16_only_where_it_is_clearly_faster(monkeypatch, half, expected):
+def test_auto_precision_is_bfloat16_only_where_it_is_clearly_faster(monkeypatch, measured_anew, half, expected):
     monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "_seconds", lambda dtype: half if dtype == torch.bfloat16 else 1.0)
-    precision.cpu_gains_by_bfloat16.cache_clear()
-    try:
-        assert choose_precision("auto", torch.device("cpu")).dtype == expected
-    finally:
-        precision.cpu_gains_by_bfloat16.cache_clear()
+    assert choose_precision("auto", torch.device("cpu")).dtype == expected
 
 
-def test_auto_precision_is_float32_where_the_cpu_lacks_bfloat16(monkeypatch):
+def test_auto_precision_is_float32_where_the_cpu_lacks_bfloat16(monkeypatch, measured_anew):
     monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: False)
-    precision.cpu_gains_by_bfloat16.cache_clear()
-    try:
-        assert choose_precision("auto", torch.device("cpu")).dtype == torch.float32
-    finally:
-        precision.cpu_gains_by_bfloat16.cache_clear()
+    assert choose_precision("auto", torch.device("cpu")).dtype == torch.float32
 
 
 def test_what_bfloat16_gains_is_measured_here():
     assert precision.cpu_gains_by_bfloat16() in ((True, False) if cpu_computes_bfloat16() else (False,))
+    assert precision._seconds(torch.float32) > 0
 
 
 def test_training_in_bfloat16_keeps_float32_weights(tmp_path):

@@ -64,15 +64,8 @@ class TrainSettings:
         for name in ("batch_size", "accumulate", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 was expected.")
-        for name in (
-            "steps",
-            "warmup_steps",
-            "weight_decay",
-            "clip_norm",
-            "validate_every",
-            "checkpoint_every",
-            "workers",
-        ):
+        intervals = ("validate_every", "checkpoint_every")
+        for name in ("steps", "warmup_steps", "weight_decay", "clip_norm", "workers", *intervals):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; 0 or more was expected.")
         if not 0 < self.final_lr <= self.lr:
