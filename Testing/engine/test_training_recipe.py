@@ -28,7 +28,7 @@ from hlfd.networks import MergeClasses, build_network, fold_batchnorm
 from hlfd.phantom import AnatomySettings, PhantomSettings, Tissue, simulate
 from hlfd.phantom.tissues import LIVER_TUMOR_TISSUES
 from hlfd.training.recipe import read_recipe
-from hlfd.training.run import run_recipe, trained_network
+from hlfd.training.run import pool, run_recipe, trained_network
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = {"shape": [24, 40, 48], "centre_z": 0.0}
@@ -172,18 +172,20 @@ def tiny_recipe(folder: Path, name: str = "kidney", steps: int = 2) -> Path:
     data = yaml.safe_load((PROJECT / f"configs/{name}/{name}.yaml").read_text(encoding="utf-8"))
     anatomy = LIVER_STUDY if name == "liver" else SMALL
     data |= {"folder": str(folder / "run"), "workers": 1, "validation_patches": 2}
-    cases = {"train": (0, 1), "validation": (2, 2), "test": (3, 3)}
+    cases = {"train": (0, 1), "validation": (2, 2), "test": (3, 3)} | (
+        {"train_also": (0, 0)} if name == "kidney" else {}
+    )
     data |= {part: small_pool(numbers, seed, anatomy) for seed, (part, numbers) in enumerate(cases.items(), 1)}
     data["test"]["anatomy"] = {**anatomy, "spacing_mm": 6.0}
     schedule = {"steps": steps, "batch_size": 1, "validate_every": 0, "workers": 0, "tensorboard": False}
-    data["networks"].pop("teacher", None)
+    for role in ("teacher", "undistilled"):
+        data["networks"].pop(role, None)
     for network in data["networks"].values():
         network["patch"] |= {"spacing_mm": 6.0, "size": [16, 32, 32]}
         network["training"] |= schedule
         network["parameters"] = {"widths": [4, 8]}
-        network.pop("initial", None)
-        network.pop("initial_classes", None)
-        network.pop("initial_parameters", None)
+        for key in ("initial", "initial_classes", "initial_parameters", "distillation"):
+            network.pop(key, None)
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
@@ -234,9 +236,7 @@ def test_the_shipped_recipe_of_the_liver_reads_and_its_classes_go_on_from_those_
     kidney, liver = (read_recipe(PROJECT / f"configs/{name}/{name}.yaml") for name in ("kidney", "liver"))
     had = liver.networks["refiner"].initial_classes
     assert had is not None
-    both = kidney.networks["refiner"].initial_classes
-    assert both is not None
-    assert len(had) == len(both)  # both go on from kidney 0.4.0
+    assert len(had) == len(kidney.networks["locator"].classes)  # as the refiner of kidney 0.4.0 has them
     assert set(liver.networks["refiner"].classes) - set(had) == {"liver tumor"}
     assert list(liver.networks["locator"].classes) == list(kidney.networks["locator"].classes)
     assert liver.networks["refiner"].parameters == kidney.networks["refiner"].parameters
@@ -285,6 +285,58 @@ def test_a_wide_teacher_begins_as_the_student_and_a_shift_of_logits_reaches_the_
         load_file(folder / "refiner" / "best.safetensors")["head.bias"],
         trained_network(read_recipe(path), "refiner").network.head.bias,
     )
+
+
+def test_a_distilled_student_goes_on_from_the_undistilled_one_and_the_package_shows_both(tmp_path):
+    path = tiny_recipe(tmp_path)
+    methods = [{"name": "hlfd", "feature_weight": 0.1, "logits": "kd", "logits_weight": 1}]
+    changed_recipe(path, teacher={"parameters": {"widths": [6, 16]}}, undistilled={})
+    changed_recipe(path, refiner={"initial": "undistilled", "distillation": {"methods": methods}})
+    folder = run_recipe(path, ["pool", "locator", "teacher", "undistilled", "refiner", "package"])
+    made = load_package(folder / "package" / "kidney" / read_recipe(path).version)
+    assert made.teacher is not None
+    assert made.undistilled is not None
+    assert made.undistilled.parameters == made.refiner.parameters
+    assert made.undistilled.openvino is None
+    steps = made.metadata["provenance"]["networks"]["refiner"]
+    assert steps["went_on_from"] == "undistilled"
+    assert "hlfd" in str(steps["distillation"])
+    assert "undistilled" in (made.folder / "README.md").read_text(encoding="utf-8")
+    changed_recipe(path, refiner={"training": {"steps": 0}})
+    (folder / "refiner" / "result.json").unlink()
+    run_recipe(path, ["refiner"])
+    before, after = (load_file(folder / role / "best.safetensors") for role in ("undistilled", "refiner"))
+    assert not all(torch.equal(before[name], after[name]) for name in before)  # a finished run is not repeated
+    for file in (folder / "refiner").iterdir():
+        file.unlink() if file.is_file() else None
+    run_recipe(path, ["refiner"])
+    after = load_file(folder / "refiner" / "best.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_further_patients_of_the_training_are_drawn_as_often_as_the_first(tmp_path):
+    recipe = read_recipe(tiny_recipe(tmp_path))
+    assert recipe.train_also is not None
+    patients = [*pool(recipe, "train"), *pool(recipe, "train_also")]
+    assert len(patients) == 3
+    source = PhantomSource(patients, patch_settings(), CLASSES, seed=0)
+    alone = PhantomSource(patients[:2], patch_settings(), CLASSES, seed=0)
+    assert any(not torch.equal(source.sample(i)["label"], alone.sample(i)["label"]) for i in range(6))
+    assert pool(replace(recipe, train_also=None), "train_also") == []
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ({"refiner": {"initial": "undistilled"}}, "does not train before it"),
+        ({"undistilled": {}, "locator": {"initial": "undistilled"}}, "does not train before it"),
+        ({"undistilled": {"parameters": {"widths": [6, 8]}}, "refiner": {"initial": "undistilled"}}, "in parameters"),
+        ({"undistilled": {}, "refiner": {"initial": "undistilled", "initial_classes": ["tumor"]}}, "as it is"),
+    ],
+)
+def test_a_network_that_cannot_go_on_from_another_is_refused(tmp_path, networks, message):
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(changed_recipe(tiny_recipe(tmp_path), **networks))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def model_card(description: dict[str, Any]) -> str:
 
 def _networks(description: dict[str, Any]) -> str:
     rows = []
-    for role in ("locator", "refiner", "teacher"):
+    for role in ("locator", "refiner", "teacher", "undistilled"):
         entry = description.get(role)
         if entry:
             windows = ", ".join(f"{low:g}..{high:g} HU" for low, high in entry["windows"])

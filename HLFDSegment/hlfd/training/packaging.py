@@ -19,6 +19,8 @@ from hlfd.training.recipe import NetworkRecipe, PackageRecipe, Recipe
 from hlfd.training.run import parameter_count, trained_network
 
 LABEL_TABLES = {"kidney": KIDNEY_LABELS, "liver": LIVER_LABELS}
+_SHOWN = ("teacher", "undistilled")
+"""Networks that the viewer shows and that segment nothing: a package may lack them."""
 
 
 def package_recipe(recipe: Recipe, path: Path) -> ModelPackage:
@@ -51,7 +53,7 @@ def package_networks(
     if recipe.labels not in LABEL_TABLES:
         raise ConfigError(f'labels is "{recipe.labels}"; {" or ".join(LABEL_TABLES)} was expected.')
     networks = {role: _trained(recipe, role) for role in recipe.networks}
-    refiner = networks.get("refiner")
+    refiner = networks.pop("refiner", None)
     if refiner is None:
         raise ConfigError("The recipe has no trained refiner.", "Run its stage refiner first.")
     facts = PackageFacts(
@@ -67,11 +69,12 @@ def package_networks(
         provenance=origin,
         metrics=metrics,
     )
-    return write_package(root, facts, refiner, locator=networks.get("locator"), teacher=networks.get("teacher"))
+    return write_package(root, facts, refiner, **networks)
 
 
 def _trained(recipe: PackageRecipe, role: str) -> TrainedNetwork | None:
-    if role == "teacher" and not (recipe.folder / role / "best.safetensors").is_file():
+    """Return a trained network; None for one that only the viewer shows and that is not trained yet."""
+    if role in _SHOWN and not (recipe.folder / role / "best.safetensors").is_file():
         return None
     entry = recipe.networks[role]
     return TrainedNetwork(
@@ -81,7 +84,7 @@ def _trained(recipe: PackageRecipe, role: str) -> TrainedNetwork | None:
         spacing_mm=entry.patch.spacing_mm,
         windows=entry.patch.windows,
         classes=["background", *entry.exported],
-        openvino=role != "teacher",
+        openvino=role not in _SHOWN,
     )
 
 

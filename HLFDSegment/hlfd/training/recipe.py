@@ -20,7 +20,8 @@ from hlfd.training.case_source import CasePatches
 from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.settings import TrainSettings
 
-NETWORK_STAGES = ("locator", "teacher", "refiner")
+NETWORK_STAGES = ("locator", "teacher", "undistilled", "refiner")
+"""``undistilled`` is the refiner as labels alone teach it, for the viewer beside teacher and student."""
 STAGES = ("pool", *NETWORK_STAGES, "package", "quality", "assess")
 
 
@@ -50,7 +51,8 @@ class NetworkRecipe:
     distillation: DistillSettings | None = None
     """How the recipe's teacher guides this network; None trains on labels alone."""
     initial: str | None = None
-    """Weights of a package to begin with instead of random ones: a safetensors file of the same network."""
+    """Weights to begin with instead of random ones: a package's safetensors file of the same network, or the name of
+    another network of the recipe, which is trained before this one."""
     initial_classes: tuple[str, ...] | None = None
     """Training classes of ``initial`` in their order where they are not ``classes``: those of the same name go on from
     its channels, the others begin with random ones."""
@@ -109,6 +111,21 @@ def check_teacher(student: NetworkRecipe, teacher: NetworkRecipe | None, role: s
             )
 
 
+def check_going_on(networks: dict[str, NetworkRecipe], role: str, initial: str) -> None:
+    """Raise ``ConfigError`` unless the network ``role`` can go on from the network ``initial`` of the same recipe."""
+    entry, before = networks[role], networks.get(initial)
+    if before is None or NETWORK_STAGES.index(initial) >= NETWORK_STAGES.index(role):
+        raise ConfigError(
+            f"The {role} goes on from the network {initial}, which the recipe does not train before it.",
+            f"Add {initial} under networks, or name a file; the order is {', '.join(NETWORK_STAGES)}.",
+        )
+    if entry.initial_classes is not None or entry.initial_parameters is not None:
+        raise ConfigError(f"The {role} goes on from {initial} as it is; remove initial_classes or initial_parameters.")
+    for name in ("network", "parameters", "classes"):
+        if getattr(entry, name) != getattr(before, name):
+            raise ConfigError(f"The {role} and {initial}, from which it goes on, differ in {name}.")
+
+
 @dataclass(frozen=True)
 class PackageRecipe:
     """What every recipe says, whatever its networks are trained on."""
@@ -133,6 +150,8 @@ class PackageRecipe:
         for role, entry in self.networks.items():
             if entry.guided:
                 check_teacher(entry, self.networks.get("teacher"), role)
+            if entry.initial in NETWORK_STAGES:
+                check_going_on(self.networks, role, entry.initial)
 
 
 @dataclass(frozen=True)
@@ -142,6 +161,8 @@ class Recipe(PackageRecipe):
     train: PoolSettings = field(default_factory=missing("train"))
     validation: PoolSettings = field(default_factory=missing("validation"))
     test: PoolSettings = field(default_factory=missing("test"))
+    train_also: PoolSettings | None = None
+    """Further patients of the training, such as healthier ones, who are drawn as often as those of ``train``."""
     quality_patients: int = 2
     """Patients per validation case whose scans the quality signal is fitted on."""
 
@@ -151,7 +172,7 @@ def read_recipe(path: Path) -> Recipe:
     data = read_yaml(path)
     where = f'recipe "{path}"'
     try:
-        for pool in ("train", "validation", "test"):
+        for pool in ("train", "validation", "test", *(["train_also"] if data.get("train_also") else [])):
             data[pool] = from_mapping(PoolSettings, data[pool], f"{where}, {pool}")
         data["networks"] = read_networks(data["networks"], PatchSettings, where)
         data["folder"] = Path(data["folder"])

@@ -44,7 +44,7 @@ def run_recipe(
     recipe = read_recipe(path)
 
     def pools() -> None:
-        for part in ("train", "validation"):
+        for part in ("train", "train_also", "validation"):
             pool(recipe, part, on_event, cancel)
 
     def package() -> None:
@@ -90,8 +90,10 @@ def run_stages(
 
 
 def pool(recipe: Recipe, part: str, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> list[PoolEntry]:
-    """Return the anatomies of ``train``, ``validation`` or ``test``, made where they are missing."""
-    settings: PoolSettings = getattr(recipe, part)
+    """Return the anatomies of ``train``, ``train_also`` or ``validation``, made where they are missing."""
+    settings: PoolSettings | None = getattr(recipe, part)
+    if settings is None:
+        return []
     return build_pool(recipe.folder / "pool" / part, settings, max(1, recipe.workers), on_event, cancel)
 
 
@@ -119,7 +121,8 @@ def train_network(
     """Train one network of the recipe, resuming an earlier run, and return its best validation metrics."""
     entry = recipe.networks[stage]
     assert isinstance(entry.patch, PatchSettings)  # as read_recipe reads it
-    train_source = PhantomSource(pool(recipe, "train"), entry.patch, entry.classes, recipe.seed)
+    patients = [*pool(recipe, "train"), *pool(recipe, "train_also")]
+    train_source = PhantomSource(patients, entry.patch, entry.classes, recipe.seed)
     held_out = PhantomSource(pool(recipe, "validation"), entry.patch, entry.classes, recipe.seed + 1)
     samples = [held_out.sample(index) for index in range(recipe.validation_patches)]
     teacher = trained_network(recipe, "teacher").network if entry.guided else None
@@ -142,7 +145,9 @@ def fit_network(
     """
     entry = recipe.networks[stage]
     network = build_for_training(entry)
-    if entry.initial:
+    if entry.initial in recipe.networks:
+        network.load_state_dict(trained_network(recipe, entry.initial).network.state_dict())
+    elif entry.initial:
         _begin_with(network, entry, train_source)
     if entry.small_lesions:
         lesions = [list(entry.classes).index(name) + 1 for name in entry.small_lesions.classes]
