@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 17
 """Elements worked on at once on a CPU, so that they stay in its cache."""
+_FEW = 64
+"""Elements up to which a row is shorter than what a CPU works on at once."""
 
 
 class _Divergence(torch.autograd.Function):
@@ -44,8 +46,13 @@ def row_blocks(rows: Tensor) -> list[slice]:
 
 
 def shifted_softmax(rows: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x/T with its maximum at 0, softmax(x/T), and the logarithm of its norm (R, 1), in float32."""
-    x = rows.to(torch.float32, copy=True).div_(temperature)
+    """Return x/T with its maximum at 0, softmax(x/T), and the logarithm of its norm (R, 1), in float32.
+
+    Rows of few elements lie across memory in what is returned: a CPU sums and exponentiates along many rows at once.
+    """
+    few = rows.shape[1] <= _FEW and not rows.is_cuda
+    x = torch.empty(rows.shape[::-1], device=rows.device).t() if few else torch.empty(rows.shape, device=rows.device)
+    x.copy_(rows).div_(temperature)
     x -= x.amax(1, keepdim=True)
     p = x.exp()
     norm = p.sum(1, keepdim=True)
@@ -56,6 +63,15 @@ def shifted_softmax(rows: Tensor, temperature: float) -> tuple[Tensor, Tensor, T
 def class_rows(x: Tensor) -> Tensor:
     """Return (B, C, *spatial) as (voxels of the batch, C)."""
     return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def class_softmax(x: Tensor, temperature: float) -> Tensor:
+    """Return softmax_c(x/T) of (B, C, *spatial) in float32, with the classes innermost in memory."""
+    rows = class_rows(x)
+    result = torch.empty(rows.shape, dtype=torch.float32, device=x.device)
+    for block in row_blocks(rows):
+        result[block] = shifted_softmax(rows[block], temperature)[1]
+    return result.view(x.movedim(1, -1).shape).movedim(-1, 1)
 
 
 def softmax_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -18,6 +18,7 @@ from hlfd.distillation.attention import fused_importance_map_loss, importance_ma
 from hlfd.distillation.base import Channels, Features, Method, check_at_least, check_positive
 from hlfd.distillation.cwd import cwd_loss
 from hlfd.distillation.dist import dist_loss
+from hlfd.distillation.divergence import class_softmax
 from hlfd.distillation.kd import prediction_map_loss
 from hlfd.distillation.projections import Project, RandomProjections, TrainedProjections
 from hlfd.distillation.shapes import pool, resize, smallest_size
@@ -119,7 +120,7 @@ def pixel_feedback_individual(
     if not at_tap:
         return torch.stack([prediction_map_loss(y, teacher[other], temperature) for y in maps]).sum()
     with torch.no_grad():
-        soft = F.softmax(teacher[other].detach().float() / temperature, dim=1)
+        soft = class_softmax(teacher[other].detach(), temperature)
     return torch.stack([_block_divergence(y, pool(soft, y.shape[2:]), temperature) for y in maps]).sum()
 
 
