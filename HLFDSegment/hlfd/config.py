@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import operator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +59,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f'"{path}" holds {type(data).__name__}; a mapping of names to values was expected.')
     return data
+
+
+def read_based_yaml(
+    path: Path,
+    join: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = operator.or_,
+    above: tuple[Path, ...] = (),
+) -> dict[str, Any]:
+    """Read a YAML file whose key ``base`` may name a file beside it, which may have a base too.
+
+    ``join`` puts the file's mapping over its base's; by default it replaces keys at the top. ``above`` are the files
+    whose base it is. Raises ``ConfigError`` for a circle.
+    """
+    data = read_yaml(path)
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    below = Path(path).parent / str(base)
+    if below in (*above, path):
+        raise ConfigError(f'"{path}" has the base "{base}", which is based on it.', "Name another base.")
+    return join(read_based_yaml(below, join, (*above, path)), data)
 
 
 def write_yaml(settings: Any, path: Path) -> None:

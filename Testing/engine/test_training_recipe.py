@@ -377,3 +377,18 @@ def test_a_wrong_recipe_is_refused_by_name(tmp_path, change, message):
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         read_recipe(path)
+
+
+def test_a_recipe_says_only_where_it_differs_from_its_base_network_by_network(tmp_path):
+    base = tiny_recipe(tmp_path)
+    path = tmp_path / "other.yaml"
+    change = {"base": base.name, "version": "9.9.9", "networks": {"refiner": {"training": {"steps": 7}}}}
+    path.write_text(yaml.safe_dump(change), encoding="utf-8")
+    below, above = read_recipe(base), read_recipe(path)
+    assert above.version == "9.9.9"
+    assert above.networks["refiner"].training.steps == 7
+    assert above.networks["refiner"].patch == below.networks["refiner"].patch
+    assert above.networks["locator"] == below.networks["locator"]
+    base.write_text(base.read_text(encoding="utf-8") + "base: other.yaml\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="based on it"):
+        read_recipe(path)

@@ -117,10 +117,10 @@ def with_steps(config: Path, folder: Path, steps: int) -> Path:
     import yaml
 
     from hlfd.cli.single import make_folder
-    from hlfd.config import read_yaml
     from hlfd.files import write_text
+    from hlfd.training.recipe import recipe_values
 
-    data = read_yaml(config)
+    data = recipe_values(config)
     for network in data["networks"].values():
         network["training"]["steps"] = steps
     make_folder(folder)

@@ -20,11 +20,11 @@ import hlfd
 from hlfd.compare.data import prepare_data
 from hlfd.compare.report import write_results
 from hlfd.compare.results import TEACHER_SCORES
-from hlfd.compare.settings import CompareSettings, check_compare, compare_values, data_key, fingerprint, unit_key
+from hlfd.compare.settings import CompareSettings, check_compare, data_key, fingerprint, unit_key
 from hlfd.compare.student import build_student, initial_sha256
 from hlfd.compare.teacher import distinct_taps, load_teacher, teacher_sha256
 from hlfd.compare.unit import DATA_RECORD, RESULT, make_objective, score
-from hlfd.config import look_up
+from hlfd.config import look_up, read_based_yaml
 from hlfd.distillation.teacher import probe_channels, tap_paths
 from hlfd.errors import ConfigError, OutputError
 from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
@@ -89,7 +89,7 @@ def report_only(path: Path, steps: int | None = None) -> CompareOutcome:
 
 def _settings(path: Path, steps: int | None) -> tuple[CompareSettings, str]:
     """Return the settings, and the text of a file that says the same, for the units and for the record."""
-    values, where = compare_values(path), f'comparison "{path}"'
+    values, where = read_based_yaml(path), f'comparison "{path}"'
     settings = check_compare(values, where)
     if steps is not None:
         if steps < 1:

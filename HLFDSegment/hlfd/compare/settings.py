@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from hlfd.config import from_mapping, look_up, read_yaml
+from hlfd.config import from_mapping, look_up, read_based_yaml
 from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
 from hlfd.distillation import DistillSettings
@@ -199,22 +199,7 @@ def distill_settings(settings: CompareSettings, name: str, seed: int) -> Distill
 
 def read_compare(path: Path) -> CompareSettings:
     """Read and check a comparison; raise ``ConfigError`` that names the key at fault."""
-    return check_compare(compare_values(path), f'comparison "{path}"')
-
-
-def compare_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return what the file of a comparison says. Its key ``base`` names a file beside it, whose keys it replaces.
-
-    That file may have a base too; ``above`` are the files whose base it is. Raises ``ConfigError`` for a circle.
-    """
-    data = read_yaml(path)
-    base = data.pop("base", None)
-    if base is None:
-        return data
-    below = path.parent / str(base)
-    if below in (*above, path):
-        raise ConfigError(f'"{path}" has the base "{base}", which is based on it.', "Name another base.")
-    return {**compare_values(below, (*above, path)), **data}
+    return check_compare(read_based_yaml(path), f'comparison "{path}"')
 
 
 def check_compare(values: dict[str, Any], where: str) -> CompareSettings:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hlfd.config import from_mapping, look_up, read_yaml
+from hlfd.config import from_mapping, look_up, read_based_yaml
 from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
 from hlfd.distillation import DistillSettings
@@ -169,7 +169,7 @@ class Recipe(PackageRecipe):
 
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe; raise ``ConfigError`` that names the key at fault."""
-    data = read_yaml(path)
+    data = recipe_values(path)
     where = f'recipe "{path}"'
     try:
         for pool in ("train", "validation", "test", *(["train_also"] if data.get("train_also") else [])):
@@ -181,6 +181,22 @@ def read_recipe(path: Path) -> Recipe:
             f"{where} lacks or misstates {error}.", "Compare it with configs/kidney/kidney.yaml."
         ) from error
     return from_mapping(Recipe, data, where)
+
+
+def recipe_values(path: Path) -> dict[str, Any]:
+    """Return what a recipe's file says.
+
+    Its key ``base`` names a recipe beside it, whose keys it replaces, and under ``networks`` the keys of each network.
+    """
+    return read_based_yaml(path, _over)
+
+
+def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's mapping over that of its base, network by network."""
+    networks = {**base.get("networks", {})}
+    for role, entry in (own.get("networks") or {}).items():
+        networks[role] = {**networks.get(role, {}), **entry}
+    return {**base, **own, "networks": networks}
 
 
 def read_networks(
