@@ -2,9 +2,11 @@
 
     python scripts/measure_frontier.py --out runs/frontier --point "1.5 mm=kidney" --point "margin 8=kidney@8"
 
-A point is a name and a model package, with ``@`` a margin in mm other than the package's. Every point segments
-simulated scans of the recipe's *validation* patients (made on first use, with and without contrast medium), so that
-choices do not look at the test patients. Time is processor time of one thread, which other work changes little.
+A point is a name and a model package, with ``@`` a margin in mm other than the package's. With ``--min-confidence``
+masses below it are left out, by the package's calibration; without it a network is judged by all that it says. Every
+point segments simulated scans of the recipe's *validation* patients (made on first use, with and without contrast
+medium), so that choices do not look at the test patients. Time is processor time of one thread, which other work
+changes little.
 Writes ``frontier.json`` and ``frontier.png`` into OUT; points that are there already are not measured again.
 """
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--point", action="append", default=[], metavar="NAME=PACKAGE[@MARGIN]")
+    parser.add_argument("--min-confidence", type=float, metavar="SHARE")
     args = parser.parse_args()
     recipe: Recipe = replace(read_recipe(args.recipe), folder=args.out)
     recipe = replace(recipe, test=replace(recipe.test, cases=recipe.validation.cases))
@@ -56,7 +59,7 @@ def main() -> None:
     for text in args.point:
         name, package = _point(text)
         if name not in points:
-            points[name] = measure(recipe, package)
+            points[name] = measure(recipe, package, args.min_confidence)
             write_json(path, points)
         print(name, json.dumps(points[name]), flush=True)
     draw(points).savefig(args.out / "frontier.png", dpi=110)
@@ -71,10 +74,12 @@ def _point(text: str) -> tuple[str, ModelPackage]:
     return name, replace(package, region={**package.region, "margin_mm": float(margin)}) if margin else package
 
 
-def measure(recipe: Recipe, package: ModelPackage) -> dict[str, Any]:
+def measure(recipe: Recipe, package: ModelPackage, min_confidence: float | None) -> dict[str, Any]:
     """Return size, processor time per scan and scores of a package on the recipe's validation patients."""
-    # Without the calibration: a network has to be judged by all that it says.
-    segmenter = Segmenter(without_quality(package), SegmentSettings(device="cpu", threads=1))
+    if min_confidence is None:
+        segmenter = Segmenter(without_quality(package), SegmentSettings(device="cpu", threads=1))
+    else:
+        segmenter = Segmenter(package, SegmentSettings(device="cpu", threads=1, min_confidence=min_confidence))
     first, last = recipe.test.cases
     cases: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     seconds = []
@@ -103,6 +108,7 @@ def _scores(summary: dict[str, Any]) -> dict[str, Any]:
     tumor = summary["tumor"]
     return {
         "kidney_and_masses": summary["kidney_and_masses"]["dice"],
+        "masses": summary["masses"]["dice"],
         "tumor": tumor["dice"],
         "found_above_1ml": [tumor["lesions"]["found_above_1ml"], tumor["lesions"]["reference_above_1ml"]],
         "precision": [tumor["lesions"]["true"], tumor["lesions"]["predicted"]],

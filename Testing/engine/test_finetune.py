@@ -111,6 +111,7 @@ def test_a_new_version_is_written_and_compared_and_the_old_one_stays(package, ca
     assert {"dice", "nsd_1mm", "nsd_2mm", "volume_error_ml"} == set(result["table"]["tumor"]["after"])
     assert new.metadata["provenance"]["finetuned_from"] == "tiny 1.2.0"
     assert new.metadata["provenance"]["local_cases"] == {"train": 2, "held_out": 1}
+    assert new.metadata["provenance"]["guide"] == "the package's own teacher"
     assert "p0" not in (new.folder / "model.json").read_text(encoding="utf-8")
     assert new.metadata["quality"]["taken_from"] == "tiny 1.2.0"
     assert "before the fine-tuning" in (new.folder / "README.md").read_text(encoding="utf-8")

@@ -94,7 +94,7 @@ def finetune(
 ) -> Finetuned:
     """Adapt the refiner of ``model`` to the labelled cases in ``data`` and write ``out/package/<name>/<version>``.
 
-    ``teacher`` guides it; without one the package's teacher does, else the refiner as it was, on replayed patches.
+    ``teacher`` guides it; without one the package's teacher, else the refiner as it was, does on replayed patches.
     ``roles`` says what each case is for (chosen otherwise, ``held_out`` scored alone); ``watch`` keeps example slices
     and segmentations. A broken run in ``out`` goes on. Where the memory is too small for a patch, a smaller one is
     taken with a warning. The model that was given is not changed. Raises ``InputError`` for cases that cannot be used,
@@ -126,8 +126,10 @@ class Finetuning:
         self.on_event, self.cancel = on_event, cancel
         entry = package.refiner
         source = teacher or TeacherSettings(str(package.folder), kind="package")
-        self.guide_is_student = teacher is None and package.teacher is None
-        self.guide_name = "the package's own student" if self.guide_is_student else source.source
+        # A network of the package does not know the new scanner either: it guides where the look is the old one.
+        self.guide_replayed = teacher is None
+        own = "student" if package.teacher is None else "teacher"
+        self.guide_name = f"the package's own {own}" if teacher is None else source.source
         self.guide: FittedTeacher | None = None
         self.replay: Replay | None = None
         self.kept = 1.0
@@ -237,7 +239,7 @@ class Finetuning:
         # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
         return MixedSource(
             *(own, self.replay.known if self.replay else None, half, settings.seed),
-            guide_replayed=self.guide_is_student,
+            guide_replayed=self.guide_replayed,
             look=self.replay.look if self.replay else None,
             look_share=half,
         )
