@@ -2,11 +2,11 @@
 
     python scripts/measure_frontier.py --out runs/frontier --point "1.5 mm=kidney" --point "margin 8=kidney@8"
 
-A point is a name and a model package, with ``@`` a margin in mm other than the package's. With ``--min-confidence``
-masses below it are left out, by the package's calibration; without it a network is judged by all that it says. Every
-point segments simulated scans of the recipe's *validation* patients (made on first use, with and without contrast
-medium), so that choices do not look at the test patients. Time is processor time of one thread, which other work
-changes little.
+A point is a name and a model package, with ``:`` a network of it that takes the refiner's place (teacher, undistilled),
+and with ``@`` a margin in mm other than the package's. With ``--min-confidence`` masses below it are left out, by the
+package's calibration; without it a network is judged by all that it says. Every point segments simulated scans of the
+recipe's *validation* patients (made on first use, with and without contrast medium), so that choices do not look at the
+test patients. Time is processor time of one thread, which other work changes little.
 Writes ``frontier.json`` and ``frontier.png`` into OUT; points that are there already are not measured again.
 """
 
@@ -35,7 +35,7 @@ from hlfd.inference.segmenter import Segmenter
 from hlfd.io import read_label_map, read_volume
 from hlfd.labels import PHANTOM_LABELS
 from hlfd.metrics import evaluate
-from hlfd.models.package import ModelPackage
+from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.models.registry import find
 from hlfd.training.assess import KINDS, SEGMENTATION, make_test_case, summarise, task_labels
 from hlfd.training.quality import without_quality
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--point", action="append", default=[], metavar="NAME=PACKAGE[@MARGIN]")
+    parser.add_argument("--point", action="append", default=[], metavar="NAME=PACKAGE[:NETWORK][@MARGIN]")
     parser.add_argument("--min-confidence", type=float, metavar="SHARE")
     args = parser.parse_args()
     recipe: Recipe = replace(read_recipe(args.recipe), folder=args.out)
@@ -68,9 +68,15 @@ def main() -> None:
 def _point(text: str) -> tuple[str, ModelPackage]:
     name, separator, rest = text.partition("=")
     if not separator:
-        raise UsageError(f'--point "{text}" has no "="; NAME=PACKAGE or NAME=PACKAGE@MARGIN was expected.')
+        raise UsageError(f'--point "{text}" has no "="; NAME=PACKAGE[:NETWORK][@MARGIN] was expected.')
     model, _, margin = rest.partition("@")
+    model, _, role = model.partition(":")
     package = find(model)
+    if role:
+        network = getattr(package, role, None)
+        if not isinstance(network, NetworkEntry):
+            raise UsageError(f'The package {model} has no network "{role}".')
+        package = replace(package, refiner=network)
     return name, replace(package, region={**package.region, "margin_mm": float(margin)}) if margin else package
 
 
