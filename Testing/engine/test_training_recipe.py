@@ -290,9 +290,9 @@ def test_a_wide_teacher_begins_as_the_student_and_a_shift_of_logits_reaches_the_
 def test_a_distilled_student_goes_on_from_the_undistilled_one_and_the_package_shows_both(tmp_path):
     path = tiny_recipe(tmp_path)
     methods = [{"name": "hlfd", "feature_weight": 0.1, "logits": "kd", "logits_weight": 1}]
-    changed_recipe(path, teacher={"parameters": {"widths": [6, 16]}}, undistilled={})
+    changed_recipe(path, undistilled={}, teacher={"parameters": {"widths": [6, 16]}, "initial": "undistilled"})
     changed_recipe(path, refiner={"initial": "undistilled", "distillation": {"methods": methods}})
-    folder = run_recipe(path, ["pool", "locator", "teacher", "undistilled", "refiner", "package"])
+    folder = run_recipe(path, ["pool", "locator", "undistilled", "teacher", "refiner", "package"])
     made = load_package(folder / "package" / "kidney" / read_recipe(path).version)
     assert made.teacher is not None
     assert made.undistilled is not None
@@ -330,7 +330,7 @@ def test_further_patients_of_the_training_are_drawn_as_often_as_the_first(tmp_pa
     [
         ({"refiner": {"initial": "undistilled"}}, "does not train before it"),
         ({"undistilled": {}, "locator": {"initial": "undistilled"}}, "does not train before it"),
-        ({"undistilled": {"parameters": {"widths": [6, 8]}}, "refiner": {"initial": "undistilled"}}, "in parameters"),
+        ({"undistilled": {"network": "unet"}, "refiner": {"initial": "undistilled"}}, "in network"),
         ({"undistilled": {}, "refiner": {"initial": "undistilled", "initial_classes": ["tumor"]}}, "as it is"),
     ],
 )

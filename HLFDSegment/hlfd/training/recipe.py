@@ -20,7 +20,7 @@ from hlfd.training.case_source import CasePatches
 from hlfd.training.lesion_weights import SmallLesions
 from hlfd.training.settings import TrainSettings
 
-NETWORK_STAGES = ("locator", "teacher", "undistilled", "refiner")
+NETWORK_STAGES = ("locator", "undistilled", "teacher", "refiner")
 """``undistilled`` is the refiner as labels alone teach it, for the viewer beside teacher and student."""
 STAGES = ("pool", *NETWORK_STAGES, "package", "quality", "assess")
 
@@ -52,7 +52,7 @@ class NetworkRecipe:
     """How the recipe's teacher guides this network; None trains on labels alone."""
     initial: str | None = None
     """Weights to begin with instead of random ones: a package's safetensors file of the same network, or the name of
-    another network of the recipe, which is trained before this one."""
+    another network of the recipe that is trained before this one, as whose function this begins where it is wider."""
     initial_classes: tuple[str, ...] | None = None
     """Training classes of ``initial`` in their order where they are not ``classes``: those of the same name go on from
     its channels, the others begin with random ones."""
@@ -121,7 +121,7 @@ def check_going_on(networks: dict[str, NetworkRecipe], role: str, initial: str) 
         )
     if entry.initial_classes is not None or entry.initial_parameters is not None:
         raise ConfigError(f"The {role} goes on from {initial} as it is; remove initial_classes or initial_parameters.")
-    for name in ("network", "parameters", "classes"):
+    for name in ("network", "classes"):
         if getattr(entry, name) != getattr(before, name):
             raise ConfigError(f"The {role} and {initial}, from which it goes on, differ in {name}.")
 

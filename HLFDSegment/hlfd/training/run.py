@@ -146,7 +146,9 @@ def fit_network(
     entry = recipe.networks[stage]
     network = build_for_training(entry)
     if entry.initial in recipe.networks:
-        network.load_state_dict(trained_network(recipe, entry.initial).network.state_dict())
+        before = trained_network(recipe, entry.initial).network
+        same = recipe.networks[entry.initial].parameters == entry.parameters
+        network.load_state_dict(before.state_dict()) if same else widen(before, network)
     elif entry.initial:
         _begin_with(network, entry, train_source)
     if entry.small_lesions:
