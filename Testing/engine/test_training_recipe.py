@@ -294,6 +294,11 @@ def test_a_distilled_student_goes_on_from_the_undistilled_one_and_the_package_sh
     changed_recipe(path, refiner={"initial": "undistilled", "distillation": {"methods": methods}})
     folder = run_recipe(path, ["pool", "locator", "undistilled", "teacher", "refiner", "package"])
     made = load_package(folder / "package" / "kidney" / read_recipe(path).version)
+    part, whole, start = (
+        trained_network(read_recipe(changed_recipe(path, refiner={"keep_share": share})), role).network.head.bias
+        for share, role in ((0.25, "refiner"), (1.0, "refiner"), (1.0, "undistilled"))
+    )
+    torch.testing.assert_close(part, start + 0.25 * (whole - start))
     assert made.teacher is not None
     assert made.undistilled is not None
     assert made.undistilled.parameters == made.refiner.parameters
@@ -346,6 +351,7 @@ def test_a_network_that_cannot_go_on_from_another_is_refused(tmp_path, networks,
         ({"initial": "x", "initial_parameters": {"widths": [2, 4]}, "initial_classes": ["tumor"]}, "one of them"),
         ({"logit_shift": {"tumour": 1.0}}, "tumour"),
         ({"training": {"steps": 0}}, "0 steps and no initial"),
+        ({"keep_share": 0.5}, "names no network"),
     ],
 )
 def test_what_a_network_cannot_begin_with_or_shift_is_refused(tmp_path, change, message):

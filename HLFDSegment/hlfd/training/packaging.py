@@ -115,6 +115,7 @@ def provenance(recipe: PackageRecipe, path: Path, data: str) -> dict[str, Any]:
                 "parameters": parameter_count(network),
                 "steps_planned": entry.training.steps,
                 **({"went_on_from": Path(entry.initial).name} if entry.initial else {}),
+                **({"keep_share": entry.keep_share} if entry.keep_share < 1 else {}),
                 **({"logit_shift": entry.logit_shift} if entry.logit_shift else {}),
                 **({"widened_from": entry.initial_parameters} if entry.initial_parameters is not None else {}),
                 **({"began_anew": _new_classes(entry)} if _new_classes(entry) else {}),

@@ -53,6 +53,8 @@ class NetworkRecipe:
     initial: str | None = None
     """Weights to begin with instead of random ones: a package's safetensors file of the same network, or the name of
     another network of the recipe that is trained before this one, as whose function this begins where it is wider."""
+    keep_share: float = 1.0
+    """What is kept of the change from the network of the recipe that this one goes on from, weight by weight."""
     initial_classes: tuple[str, ...] | None = None
     """Training classes of ``initial`` in their order where they are not ``classes``: those of the same name go on from
     its channels, the others begin with random ones."""
@@ -71,6 +73,10 @@ class NetworkRecipe:
             look_up(name, list(self.classes), "training class in logit_shift")
         if self.training.steps == 0 and self.initial is None:
             raise ConfigError("training has 0 steps and no initial weights.", "Give it steps, or name initial.")
+        if not 0 < self.keep_share <= 1 or (self.keep_share < 1 and self.initial not in NETWORK_STAGES):
+            raise ConfigError(
+                f"keep_share is {self.keep_share}; above 0 to 1 was expected, and 1 where initial names no network."
+            )
         for name in ("initial_classes", "initial_parameters"):
             if getattr(self, name) is not None and self.initial is None:
                 raise ConfigError(f"{name} is given without initial.", "Name the weights that it describes.")

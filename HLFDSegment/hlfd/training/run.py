@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from hlfd.config import look_up
@@ -110,9 +111,21 @@ def trained_network(recipe: PackageRecipe, stage: str) -> MergeClasses:
     weights = recipe.folder / stage / "best.safetensors"
     if not weights.is_file():
         raise ConfigError(f'"{weights}" is missing.', f"Run the stage {stage} of the recipe first.")
-    network = build_for_training(recipe.networks[stage])
+    entry = recipe.networks[stage]
+    network = build_for_training(entry)
     load_weights(network, weights)
-    return MergeClasses(network, recipe.networks[stage].channel_groups())
+    if entry.keep_share < 1 and entry.initial is not None:
+        _keep(network, trained_network(recipe, entry.initial).network, entry.keep_share)
+    return MergeClasses(network, entry.channel_groups())
+
+
+@torch.no_grad()
+def _keep(network: nn.Module, before: nn.Module, share: float) -> None:
+    """Leave ``share`` of the change from ``before`` in the weights and in the statistics of the norms."""
+    old = before.state_dict()
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(old[name], 1 - share)
 
 
 def train_network(
