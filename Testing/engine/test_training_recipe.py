@@ -184,7 +184,7 @@ def tiny_recipe(folder: Path, name: str = "kidney", steps: int = 2) -> Path:
         network["patch"] |= {"spacing_mm": 6.0, "size": [16, 32, 32]}
         network["training"] |= schedule
         network["parameters"] = {"widths": [4, 8]}
-        for key in ("initial", "initial_classes", "initial_parameters", "distillation"):
+        for key in ("initial", "initial_classes", "initial_parameters", "distillation", "keep_share"):
             network.pop(key, None)
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
