@@ -16,12 +16,12 @@ import torch
 
 from hlfd.cli.main import run as hlfd
 from hlfd.config import SegmentSettings
-from hlfd.errors import CancelledError, ConfigError, InputError, UsageError
+from hlfd.errors import CancelledError, ConfigError, InputError, ModelError, UsageError
 from hlfd.events import CancelToken, Metric, Warn, ignore
 from hlfd.inference import Segmenter
 from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
-from hlfd.models.amend import add_quality
+from hlfd.models.amend import add_quality, add_teacher
 from hlfd.models.package import file_sha256, load_package
 from hlfd.models.registry import next_version, version_key
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
@@ -120,6 +120,22 @@ def test_a_new_version_is_written_and_compared_and_the_old_one_stays(package, ca
     assert file_sha256(new.folder / "locator.safetensors") == before["locator.safetensors"]
     volume = read_volume(cases.parent / "0.nii.gz")
     assert Segmenter(new, SegmentSettings(device="cpu")).run(volume).label_map.shape == volume.shape
+
+
+def test_a_package_gets_the_teacher_of_another_and_its_student_stays_bit_for_bit(package, tmp_path):
+    plain = make_package(tmp_path / "plain", teacher=False)
+    made = add_teacher(plain, package, "1.2.1")
+    assert made.teacher is not None
+    assert made.version == "1.2.1"
+    assert file_sha256(made.teacher.weights) == file_sha256(package.folder / "teacher.safetensors")
+    assert file_sha256(made.folder / "refiner.safetensors") == file_sha256(plain.folder / "refiner.safetensors")
+    assert load_package(plain.folder).teacher is None
+    assert made.metadata["provenance"]["networks"]["teacher"]["taken_from"] == "tiny 1.2.0"
+    assert "teacher" in (made.folder / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(ModelError, match="there already"):
+        add_teacher(plain, package, "1.2.1")
+    with pytest.raises(ModelError, match="has no teacher"):
+        add_teacher(package, plain, "1.2.2")
 
 
 def test_it_learns_from_a_few_cases(cases, tmp_path):
