@@ -1,4 +1,4 @@
-"""Give a model package the teacher of another one, for the feature viewer, as a new version; the student stays as it is.
+"""Give a model package the teacher of another one, for the feature viewer, as a new version; its student stays.
 
     python scripts/add_teacher.py PACKAGE --teacher DONOR --version VERSION
 
