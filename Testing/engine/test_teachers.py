@@ -101,7 +101,7 @@ class TestPackages:
 
     def test_a_role_that_the_package_lacks_is_named(self):
         with pytest.raises(ModelError, match=r"has no teacher.*refiner, locator"):
-            load_teacher(TeacherSettings("kidney", role="teacher"))
+            load_teacher(TeacherSettings("liver", role="teacher"))
 
     def test_sources_that_are_nothing_are_named(self, tmp_path):
         (tmp_path / "notes.txt").write_text("no teacher")
