@@ -4,9 +4,9 @@
     python scripts/measure_features.py [--repeats 5] [--threads 2] [--pairs d2 e3] [--all]
 
 The pair is what the panel shows first: the part around the tumor (``hlfd.viewer.GLANCE``). The model is the one that
-ships, with a teacher (``dynunet_small``) and a second student beside it, both untrained, since none ship: their cost is
-that of trained ones. The volume is the simulated scan of ``hlfd bench`` (512 x 512 x 200). Repeats take turns, so that
-other load on the machine meets both alike; the best of each counts.
+ships, with a larger teacher than its own (``dynunet_small``) and a second student beside it, both untrained: their cost
+is that of trained ones. The volume is the simulated scan of ``hlfd bench`` (512 x 512 x 200). Repeats take turns, so
+that other load on the machine meets both alike; the best of each counts.
 """
 
 from __future__ import annotations

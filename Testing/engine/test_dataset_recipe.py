@@ -247,6 +247,7 @@ class TestFaults:
             (("networks", "refiner", "patch"), {"gain": 0.1}, "gain, which cached"),
             (("networks", "refiner", "distillation"), {"methods": [{"name": "hlfdd"}]}, "hlfdd"),
             (("networks", "refiner"), {"classes": {"kidney": ["kidny"]}, "exported": {}, "class_weights": {}}, "kidny"),
+            (("networks",), {"undistilled": {}}, "undistilled"),  # it has no stage that would train it
             (("data_set",), {"layout": "kist"}, "kist"),
             (("data_set",), {"folds": 1}, "folds"),
             (("cache",), {"dtype": "int4"}, "int4"),

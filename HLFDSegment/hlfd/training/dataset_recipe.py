@@ -130,7 +130,7 @@ def read_dataset_recipe(path: Path) -> DatasetRecipe:
     where = f'recipe "{path}"'
     try:
         data["data_set"] = read_data_set(data["data_set"], where)
-        data["networks"] = read_networks(data["networks"], CasePatches, where)
+        data["networks"] = read_networks(data["networks"], CasePatches, where, tuple(ROLE_OF_STAGE.values()))
         if data.get("cache") is not None:
             data["cache"] = from_mapping(CacheSettings, data["cache"], f"{where}, cache")
         data["folder"] = Path(data["folder"])

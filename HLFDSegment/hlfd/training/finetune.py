@@ -126,7 +126,6 @@ class Finetuning:
         self.on_event, self.cancel = on_event, cancel
         entry = package.refiner
         source = teacher or TeacherSettings(str(package.folder), kind="package")
-        # A network of the package does not know the new scanner either: it guides where the look is the old one.
         self.guide_replayed = teacher is None
         own = "student" if package.teacher is None else "teacher"
         self.guide_name = f"the package's own {own}" if teacher is None else source.source
@@ -236,7 +235,7 @@ class Finetuning:
         own = CaseSource([cached[name] for name in self.roles.train], patches, self.class_of, settings.seed)
         self.replay = self._make_replay(cached, replay_folder) if settings.replay_share > 0 else None
         half = settings.replay_share / 2
-        # The student as it was knows what is replayed; of the new images it would only teach what is to be corrected.
+        # The package's own networks know what is replayed; of new images they would only teach what is to be corrected.
         return MixedSource(
             *(own, self.replay.known if self.replay else None, half, settings.seed),
             guide_replayed=self.guide_replayed,

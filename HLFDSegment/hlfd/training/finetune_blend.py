@@ -48,9 +48,13 @@ def _at(
     known: Callable[[SegmentationNetwork], float],
 ) -> float:
     """Give the network the weights at ``share`` of the way from ``start`` to ``tuned``; return what it then knows."""
-    blended = {
+    network.load_state_dict(blended(start, tuned, share))
+    return known(network.eval())
+
+
+def blended(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return the weights at ``share`` of the way from ``start`` to ``tuned``; counters are those of ``tuned``."""
+    return {
         name: torch.lerp(start[name].to(tensor), tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in tuned.items()
     }
-    network.load_state_dict(blended)
-    return known(network.eval())

@@ -206,12 +206,15 @@ def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_networks(
-    entries: dict[str, Any], patches: type[PatchSettings | CasePatches], where: str
+    entries: dict[str, Any],
+    patches: type[PatchSettings | CasePatches],
+    where: str,
+    roles: tuple[str, ...] = NETWORK_STAGES,
 ) -> dict[str, NetworkRecipe]:
-    """Return the networks of a recipe by role; raise ``ConfigError`` for a wrong role or key."""
+    """Return the networks of a recipe by role; raise ``ConfigError`` for a wrong key or a role not among ``roles``."""
     networks = {}
     for name, entry in entries.items():
-        look_up(name, NETWORK_STAGES, f"network in {where}")
+        look_up(name, roles, f"network in {where}")
         patch: Any = from_mapping(patches, entry["patch"], f"{where}, {name}, patch")
         training = from_mapping(TrainSettings, entry["training"], f"{where}, {name}, training")
         values = {**entry, "patch": patch, "training": training}

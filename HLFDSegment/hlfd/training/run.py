@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from hlfd.config import look_up
@@ -22,6 +21,7 @@ from hlfd.networks import MergeClasses, SegmentationNetwork, build_network
 from hlfd.networks.unfold import load_for_training, load_other_classes
 from hlfd.networks.widen import widen
 from hlfd.training.distributed import on_main
+from hlfd.training.finetune_blend import blended
 from hlfd.training.fit import fit
 from hlfd.training.lesion_weights import LesionWeighted
 from hlfd.training.objective import Objective, Supervised
@@ -115,17 +115,9 @@ def trained_network(recipe: PackageRecipe, stage: str) -> MergeClasses:
     network = build_for_training(entry)
     load_weights(network, weights)
     if entry.keep_share < 1 and entry.initial is not None:
-        _keep(network, trained_network(recipe, entry.initial).network, entry.keep_share)
+        before = trained_network(recipe, entry.initial).network
+        network.load_state_dict(blended(before.state_dict(), network.state_dict(), entry.keep_share))
     return MergeClasses(network, entry.channel_groups())
-
-
-@torch.no_grad()
-def _keep(network: nn.Module, before: nn.Module, share: float) -> None:
-    """Leave ``share`` of the change from ``before`` in the weights and in the statistics of the norms."""
-    old = before.state_dict()
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.lerp_(old[name], 1 - share)
 
 
 def train_network(
@@ -159,9 +151,7 @@ def fit_network(
     entry = recipe.networks[stage]
     network = build_for_training(entry)
     if entry.initial in recipe.networks:
-        before = trained_network(recipe, entry.initial).network
-        same = recipe.networks[entry.initial].parameters == entry.parameters
-        network.load_state_dict(before.state_dict()) if same else widen(before, network)
+        _go_on(network, recipe, entry)
     elif entry.initial:
         _begin_with(network, entry, train_source)
     if entry.small_lesions:
@@ -197,6 +187,16 @@ def segmentation_loss(entry: NetworkRecipe) -> Callable[[Tensor, Tensor], Tensor
     """Return Dice plus cross entropy with the recipe's class weights."""
     weights = tuple(entry.class_weights.get(name, 1.0) for name in ["background", *entry.classes])
     return partial(dice_ce_loss, class_weights=weights, smooth=1.0)
+
+
+def _go_on(network: SegmentationNetwork, recipe: PackageRecipe, entry: NetworkRecipe) -> None:
+    """Begin as the network of the recipe that ``entry`` goes on from, which may be narrower."""
+    assert entry.initial is not None
+    before = trained_network(recipe, entry.initial).network
+    if recipe.networks[entry.initial].parameters == entry.parameters:
+        network.load_state_dict(before.state_dict())
+    else:
+        widen(before, network)
 
 
 def _begin_with(network: SegmentationNetwork, entry: NetworkRecipe, source: PatchSource) -> None:
