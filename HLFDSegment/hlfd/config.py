@@ -111,8 +111,9 @@ class SegmentSettings:
     """CPU threads; 0 uses all that the process may run on."""
     min_tumor_ml: float = 0.05
     """Tumour and cyst components below this volume in ml are given back to their surroundings."""
-    min_confidence: float = 0.1
-    """So are those that are true with less than this probability, where the package is calibrated; 0 keeps all."""
+    min_confidence: float | None = None
+    """So are those that are true with less than this probability, where the package is calibrated; 0 keeps all, None
+    takes the package's own limit."""
 
     def __post_init__(self) -> None:
         look_up(self.mode, MODES, "mode")
@@ -125,5 +126,5 @@ class SegmentSettings:
             raise ConfigError(f"memory_mb is {self.memory_mb}; at least 64 was expected.")
         if self.threads < 0 or self.min_tumor_ml < 0:
             raise ConfigError("threads and min_tumor_ml must not be negative.")
-        if not 0 <= self.min_confidence <= 1:
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise ConfigError(f"min_confidence is {self.min_confidence}; a value from 0 to 1 was expected.")

@@ -65,6 +65,9 @@ def test_masses_that_are_almost_surely_none_are_given_back_and_counted(checked, 
     assert not (given == gone.value).any()
     rest = known.label_map.array != gone.value
     assert (between.label_map.array == known.label_map.array)[rest].mean() > 0.999
+    own = replace(package, metadata={"quality": {**package.metadata["quality"], "min_confidence": sum(every) / 2}})
+    assert Segmenter(own, CPU).run(patient[0]).lesions == between.lesions
+    assert len(Segmenter(own, replace(CPU, min_confidence=0.0)).run(patient[0]).lesions) == 2
     nothing = Segmenter(package, replace(CPU, min_confidence=1.0)).run(patient[0])
     assert nothing.lesions == ()
     assert len(nothing.left_out_ml) == 2
@@ -209,6 +212,8 @@ def test_a_confidence_is_a_logistic_of_the_evidence():
         {"confidence": {"bias": float("nan"), "weights": {}}},
         {"limits": {"soft": 3}},
         {"limits": {"colour": [0, 1]}},
+        {"min_confidence": "much"},
+        {"min_confidence": 2},
     ],
 )
 def test_a_misstated_quality_is_a_model_error(exact_package, quality):

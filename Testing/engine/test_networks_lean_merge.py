@@ -48,3 +48,33 @@ def test_export_gives_the_same_logits(merged, image, tmp_path):
     lean = LeanMerge(merged).eval()
     backend = OpenvinoBackend(export_openvino(lean, tmp_path / "lean.xml", half=False), 1)
     torch.testing.assert_close(torch.from_numpy(backend.infer(image.numpy())), lean(image)[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_openvino_moves_the_merged_channels_itself_and_every_bit_stays(merged, image, tmp_path, half):
+    pytest.importorskip("openvino")
+    from hlfd.inference.backends import openvino_core
+    from hlfd.inference.openvino_graph import move_channels
+    from hlfd.networks import export_openvino
+
+    path = export_openvino(LeanMerge(merged).eval(), tmp_path / "lean.xml", half=half)
+    before, after = (openvino_core().read_model(str(path)) for _ in range(2))
+    assert move_channels(after) == 1
+    assert move_channels(after) == 0
+    kinds = [node.get_type_name() for node in after.get_ops()]
+    assert kinds.count("DepthToSpace") == 1
+    assert kinds.count("ConvolutionBackpropData") == 1  # that of the decoder learned its weights and stays
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    old, new = (openvino_core().compile_model(model, "CPU", exact)({0: image.numpy()})[0] for model in (before, after))
+    assert old.shape == new.shape == (1, 3, 8, 12, 16)
+    assert (old == new).all()
+
+
+def test_a_learned_transposed_convolution_stays(merged, tmp_path):
+    pytest.importorskip("openvino")
+    from hlfd.inference.backends import openvino_core
+    from hlfd.inference.openvino_graph import move_channels
+    from hlfd.networks import export_openvino
+
+    path = export_openvino(merged.network, tmp_path / "plain.xml", half=False)
+    assert move_channels(openvino_core().read_model(str(path))) == 0

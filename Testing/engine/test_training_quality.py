@@ -13,10 +13,11 @@ pytest.importorskip("torch")
 
 from hlfd.config import SegmentSettings
 from hlfd.data.pool import PoolSettings
+from hlfd.errors import ConfigError, ModelError
 from hlfd.inference.quality_lesions import LesionEvidence
 from hlfd.inference.segmenter import Segmenter
 from hlfd.labels import KIDNEY_LABELS
-from hlfd.models.amend import add_quality
+from hlfd.models.amend import add_quality, limit_confidence
 from hlfd.models.package import load_package
 from hlfd.training.quality import SLACK, judge, keep_quality, limits, quality_recipe
 from hlfd.training.quality_fit import JudgedLesion, area_under_curve, fit_confidence, reliability
@@ -101,7 +102,7 @@ def test_the_stage_writes_limits_into_the_package_and_goes_on_from_what_is_there
     quality = quality_recipe(recipe)
     package = load_package(recipe.folder / "package" / "exact" / "1.0.0")
     assert package.metadata["quality"] == quality
-    assert quality["scans"] == 4
+    assert (quality["scans"], quality["min_confidence"]) == (4, recipe.min_confidence)
     assert {"soft", "bright", "tissue", "neighbours", "entropy"} <= set(quality["limits"])
     records = sorted((recipe.folder / "quality").glob("case_*.json"))
     assert [path.name for path in records] == ["case_00004_00.json", "case_00005_00.json"]
@@ -115,8 +116,10 @@ def test_a_package_that_is_written_again_keeps_the_quality_of_its_weights(recipe
     folder = recipe.folder / "package" / "exact" / "1.0.0"
     shutil.rmtree(folder)
     shutil.copytree(models_folder / "exact" / "1.0.0", folder)
-    keep_quality(recipe)
-    assert "limits" in load_package(folder).metadata["quality"]
+    keep_quality(replace(recipe, min_confidence=0.3))
+    quality = load_package(folder).metadata["quality"]
+    assert "limits" in quality
+    assert quality["min_confidence"] == 0.3  # of the recipe as it is now
     kept = recipe.folder / "quality" / "quality.json"
     kept.write_text(kept.read_text(encoding="utf-8").replace('"refiner.safetensors": "', '"refiner.safetensors": "0'))
     shutil.rmtree(folder)
@@ -137,3 +140,26 @@ def test_quality_is_added_to_a_package_that_stays_valid(models_folder, tmp_path)
     again = load_package(folder)  # verifies every checksum
     assert Segmenter(again, SegmentSettings(backend="openvino")).quality.limits.ranges == {"soft": (0.2, None)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exact"]
+
+
+def test_a_version_with_another_limit_of_confidence_keeps_all_else(models_folder, tmp_path):
+    folder = tmp_path / "exact" / "1.0.0"
+    shutil.copytree(models_folder / "exact" / "1.0.0", folder)
+    package = load_package(folder)
+    with pytest.raises(ModelError, match="gives no confidence"):
+        limit_confidence(package, 0.2, "1.0.1")
+    package = add_quality(package, {"scans": 4, "confidence": {"bias": 0.5, "weights": {"size": 1.0}}})
+    made = limit_confidence(package, 0.2, "1.0.1")
+    assert (made.version, made.metadata["quality"]["min_confidence"]) == ("1.0.1", 0.2)
+    assert "Lesions below 20% confidence" in (made.folder / "README.md").read_text(encoding="utf-8")
+    assert made.metadata["sha256"]["refiner.safetensors"] == package.metadata["sha256"]["refiner.safetensors"]
+    assert "min_confidence" not in load_package(folder).metadata["quality"]
+    with pytest.raises(ModelError, match="is there already"):
+        limit_confidence(package, 0.3, "1.0.1")
+    with pytest.raises(ModelError, match="number from 0 to 1"):
+        limit_confidence(package, 2.0, "1.0.2")
+
+
+def test_a_recipe_with_an_impossible_limit_of_confidence_is_refused(recipe):
+    with pytest.raises(ConfigError, match="min_confidence is 1.5"):
+        replace(recipe, min_confidence=1.5)

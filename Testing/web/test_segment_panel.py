@@ -62,7 +62,7 @@ def test_a_page_can_name_installed_models_only(segment, context, ct_node):
         context.notices.close(notice["id"])
 
 
-@pytest.mark.parametrize(("ticked", "limit"), [(False, 0.1), (True, 0.0), ("yes", 0.1), (None, 0.1)])
+@pytest.mark.parametrize(("ticked", "limit"), [(False, None), (True, 0.0), ("yes", None), (None, None)])
 def test_doubtful_masses_are_marked_only_where_that_was_ticked(segment, context, ct_node, line, ticked, limit):
     other = line.enter()
     flush(context, seg_doubtful=ticked)

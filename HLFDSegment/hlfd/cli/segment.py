@@ -37,9 +37,8 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-confidence",
         type=float,
-        default=SegmentSettings.min_confidence,
         metavar="SHARE",
-        help="leave out masses that are real with less than this probability, 0 keeps all (default: %(default)s)",
+        help="leave out masses that are real with less than this probability, 0 keeps all (default: the model's own)",
     )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses all")
     parser.add_argument("--memory-mb", type=int, default=SegmentSettings.memory_mb, help="cap of one network pass, MiB")

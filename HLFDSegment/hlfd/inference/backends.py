@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hlfd.config import SegmentSettings
 from hlfd.errors import DeviceError, MissingDependencyError, ModelError
+from hlfd.inference.openvino_graph import move_channels
 from hlfd.models.package import NetworkEntry
 from hlfd.ranks import current_ranks
 
@@ -43,7 +44,8 @@ class OpenvinoBackend:
     def __init__(self, model: Any, threads: int) -> None:
         """Compile an ``openvino.Model`` or the path of an IR file, in float32 so that all machines agree."""
         openvino, core = _import_openvino(), openvino_core()
-        self._model = core.read_model(str(model)) if not hasattr(model, "get_ops") else model
+        self._model = core.read_model(str(model)) if not hasattr(model, "get_ops") else model.clone()
+        move_channels(self._model)
         config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hlfd.errors import ModelError
 from hlfd.inference.quality_image import Facts, Limits
 from hlfd.inference.quality_lesions import LesionEvidence, RegionEvidence
 from hlfd.inference.quality_model import Confidence
 from hlfd.models.package import ModelPackage
 
+MIN_CONFIDENCE = 0.1
+"""Below it lesions are left out, where the package names no limit of its own."""
 UNLIKE = "This image is unlike those that the model was trained on"
 NOTHING = "Nothing was marked."
 
@@ -28,12 +31,20 @@ class Quality:
     confidence: Confidence | None
     limits: Limits | None
     organ: str
+    min_confidence: float = MIN_CONFIDENCE
+    """Lesions that are true with less than this probability are left out."""
 
     @classmethod
     def of(cls, package: ModelPackage, organs: Sequence[str]) -> Quality:
         """Read a package, whose ``organs`` are those of its region; raise ``ModelError`` where it is misstated."""
         values = package.metadata.get("quality") or {}
-        return cls(Confidence.of(values), Limits.of(values), " or ".join(organs))
+        least = values.get("min_confidence", MIN_CONFIDENCE)
+        if not isinstance(least, (int, float)) or not 0 <= least <= 1:
+            raise ModelError(
+                f"quality.min_confidence of model.json is {least!r}; a number from 0 to 1 was expected.",
+                "Import the package again.",
+            )
+        return cls(Confidence.of(values), Limits.of(values), " or ".join(organs), least)
 
     @property
     def no_organ(self) -> str:

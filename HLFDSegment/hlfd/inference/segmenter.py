@@ -313,7 +313,8 @@ class Segmenter:
 
     def _doubtful(self, evidence: LesionEvidence) -> bool:
         confidence = self.quality.lesion(evidence)
-        return confidence is not None and confidence < self.settings.min_confidence
+        wanted = self.settings.min_confidence
+        return confidence is not None and confidence < (self.quality.min_confidence if wanted is None else wanted)
 
     def _measure(
         self,

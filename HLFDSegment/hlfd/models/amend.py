@@ -27,13 +27,31 @@ def add_quality(package: ModelPackage, quality: Mapping[str, Any]) -> ModelPacka
     return _amend(package, package.folder, change)
 
 
+def limit_confidence(package: ModelPackage, share: float, version: str) -> ModelPackage:
+    """Write ``version`` of a package that leaves out lesions of less than ``share`` confidence; return it verified.
+
+    The package that was given stays. Raises ``ModelError`` where its confidence was not calibrated, the share is not
+    one, or that version is there, and ``OutputError`` when it cannot be written.
+    """
+    if not (package.metadata.get("quality") or {}).get("confidence"):
+        raise ModelError(f"The package {package.name} {package.version} gives no confidence.", "Name one that does.")
+    if not 0 <= share <= 1:
+        raise ModelError(f"The limit of confidence is {share}; a number from 0 to 1 was expected.")
+
+    def change(description: dict[str, Any], _: Path) -> None:
+        description["version"] = version
+        description["quality"]["min_confidence"] = share
+
+    return _amend(package, _new_version(package, version), change)
+
+
 def add_teacher(package: ModelPackage, donor: ModelPackage, version: str) -> ModelPackage:
     """Write ``version`` of a package, with the teacher of ``donor`` for the feature viewer, and return it verified.
 
     The package that was given stays. Raises ``ModelError`` where the donor has no teacher or one that sees or answers
     something else than the student, or where that version is there, and ``OutputError`` when it cannot be written.
     """
-    teacher, student, target = donor.teacher, package.refiner, package.folder.parent / version
+    teacher, student, target = donor.teacher, package.refiner, _new_version(package, version)
     if teacher is None:
         raise ModelError(f"The package {donor.name} {donor.version} has no teacher.", "Name one that has.")
     for name in ("spacing_mm", "windows", "classes"):
@@ -41,8 +59,6 @@ def add_teacher(package: ModelPackage, donor: ModelPackage, version: str) -> Mod
             raise ModelError(
                 f"Teacher and student differ in {name}: {getattr(teacher, name)} and {getattr(student, name)}."
             )
-    if target.exists():
-        raise ModelError(f'"{target}" is there already.', "Choose another version.")
 
     def change(description: dict[str, Any], folder: Path) -> None:
         told = json.loads((donor.folder / "model.json").read_text(encoding="utf-8"))
@@ -56,6 +72,13 @@ def add_teacher(package: ModelPackage, donor: ModelPackage, version: str) -> Mod
             description["metrics"]["teacher_validation_patches"] = measured
 
     return _amend(package, target, change)
+
+
+def _new_version(package: ModelPackage, version: str) -> Path:
+    target = package.folder.parent / version
+    if target.exists():
+        raise ModelError(f'"{target}" is there already.', "Choose another version.")
+    return target
 
 
 def _amend(package: ModelPackage, target: Path, change: Callable[[dict[str, Any], Path], None]) -> ModelPackage:

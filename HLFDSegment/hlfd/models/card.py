@@ -56,6 +56,8 @@ def _quality(quality: dict[str, Any]) -> str:
         )
         rows = [[f"{b['from']:g} to {b['from'] + 0.1:g}", b["lesions"], b["true"]] for b in held_out["bins"]]
         parts.append("\n" + _table(["confidence", "lesions", "share of true ones"], rows))
+    if "min_confidence" in quality:
+        parts.append(f"\nLesions below {quality['min_confidence']:.0%} confidence are left out unless asked for.")
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@
      "locator": NETWORK, "refiner": NETWORK, "teacher": NETWORK or null,
      "undistilled": NETWORK or null,                  # the refiner trained without distillation, for the viewer
      "region": {"organs": ["kidney"], "margin_mm": 16.0, ...},   # how regions are made from the locator's classes
-     "quality": {"confidence": {...}, "limits": {...}},   # optional, see hlfd.inference.quality
+     "quality": {"confidence": {...}, "limits": {...}, "min_confidence": 0.1},   # optional, see hlfd.inference.quality
      "provenance": {...}, "metrics": {...},
      "sha256": {"file name": "hex", ...}}              # of every other file in the folder
 

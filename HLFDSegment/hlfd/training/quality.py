@@ -60,8 +60,7 @@ def quality_recipe(recipe: Recipe, on_event: OnEvent = ignore, cancel: CancelTok
     if "confidence" not in quality:
         on_event(Warn("Too few true or false lesions were seen to calibrate a confidence; the package gives none."))
     write_json(recipe.folder / "quality" / "quality.json", {"weights": _weights(package), "quality": quality})
-    add_quality(package, quality)
-    return quality
+    return _add(recipe, package, quality)
 
 
 def keep_quality(recipe: Recipe) -> None:
@@ -70,7 +69,14 @@ def keep_quality(recipe: Recipe) -> None:
     if path.is_file():
         package, kept = _package(recipe), json.loads(path.read_text(encoding="utf-8"))
         if kept["weights"] == _weights(package):
-            add_quality(package, kept["quality"])
+            _add(recipe, package, kept["quality"])
+
+
+def _add(recipe: Recipe, package: ModelPackage, quality: dict[str, Any]) -> dict[str, Any]:
+    """Write ``quality`` with the recipe's limit of confidence into the package, and return both."""
+    whole = {**quality, "min_confidence": recipe.min_confidence}
+    add_quality(package, whole)
+    return whole
 
 
 def limits(scans: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:

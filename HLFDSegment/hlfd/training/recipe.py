@@ -15,6 +15,7 @@ from hlfd.data.phantom_source import PatchSettings
 from hlfd.data.pool import PoolSettings
 from hlfd.distillation import DistillSettings
 from hlfd.errors import ConfigError
+from hlfd.inference.quality import MIN_CONFIDENCE
 from hlfd.networks.merge import channel_groups
 from hlfd.training.case_source import CasePatches
 from hlfd.training.lesion_weights import SmallLesions
@@ -171,6 +172,13 @@ class Recipe(PackageRecipe):
     """Further patients of the training, such as healthier ones, who are drawn as often as those of ``train``."""
     quality_patients: int = 2
     """Patients per validation case whose scans the quality signal is fitted on."""
+    min_confidence: float = MIN_CONFIDENCE
+    """The package leaves out lesions that are true with less than this probability, chosen on validation scans."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"min_confidence is {self.min_confidence}; a value from 0 to 1 was expected.")
 
 
 def read_recipe(path: Path) -> Recipe:
