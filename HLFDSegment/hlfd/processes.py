@@ -13,20 +13,24 @@ def run_all(calls: Sequence[Callable[[], int]], processes: int, clock: ProgressC
     """Run ``calls`` in any order, in ``processes`` processes or, with one, here; what each returns advances ``clock``.
 
     Calls must be picklable, such as ``functools.partial`` of a module's function. The first error, or the clock's
-    cancellation, ends the work: no further call is started.
+    cancellation, ends the work: no further call is started, and those that run are broken off, so what they write must
+    not look whole before it is.
     """
     if processes == 1 or len(calls) < 2:
         for call in calls:
             clock.advance(call())
         return
+    others = set(multiprocessing.active_children())
     # Spawned, not forked: a forked process hangs in torch once the parent has used its threads.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _single_thread) as executor:
         running = [executor.submit(call) for call in calls]
         try:
             for done in as_completed(running):
                 clock.advance(done.result())
-        except BaseException:  # also a cancellation: what waits would still be worked off on leaving the context
+        except BaseException:  # also a cancellation: calls take minutes, and those queued would still be worked off
             executor.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
             raise
 
 

@@ -395,7 +395,8 @@ def test_a_package_gives_its_network_before_its_classes_were_merged(tmp_path):
         ({"seeds": [1, 1]}, "seeds"),
         ({"validation": part(Path("v"), (2, 2), 2, patches=2, context=2)}, "context is 2; a multiple of 4"),
         ({"colour": 1}, "colour"),
-        ({"exported": {"kidney": ["kidney"]}}, "cyst"),
+        ({"exported": {"kidney": ["kidney"]}}, "tumor"),
+        ({"exported": {"tumor": ["tumor"], "cyst": ["cyst"]}}, "one organ beside tumor and cyst"),
         ({"train": None}, "lacks or misstates"),
         ({"patch": {"spacing_mm": 6.0, "size": [18, 16, 16], "windows": [[-200, 300], [-1000, 1000]]}}, "multiples"),
     ],
@@ -413,6 +414,21 @@ def test_a_teacher_with_other_classes_is_refused(tmp_path):
     save_weights(build_network("s2d_unet", in_channels=2, classes=4, widths=(8, 12)), weights)
     with pytest.raises(ModelError, match="shape"):
         run_compare(write(tmp_path, tiny_config(tmp_path)))
+
+
+def test_a_liver_is_scored_with_its_tumors_and_has_no_cysts(tmp_path):
+    save_weights(build_network("s2d_unet", in_channels=2, classes=4, widths=(8, 12)), tmp_path / "teacher.safetensors")
+    classes = {"liver": ["liver"], "liver tumor": ["liver tumor"], "spleen": ["spleen"]}
+    exported = {"liver": ["liver"], "tumor": ["liver tumor"]}
+    changes = {"classes": classes, "exported": exported, "auxiliary": False, "seeds": [0], "methods": {"none": METHODS["none"]}}
+    path = write(tmp_path, tiny_config(tmp_path, **changes))
+    outcome = run_compare(path)
+    assert outcome.failed == {}
+    (row,) = outcome.results["table"]
+    assert {"tumor", "liver"} <= set(row)
+    assert not {"masses", "kidney"} & set(row)
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert table.startswith("| method | tumor Dice | - none | liver Dice | - none |")
 
 
 def test_without_a_finished_method_there_is_nothing_to_report(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from functools import partial
 
 import pytest
@@ -28,6 +30,21 @@ def test_every_call_is_made_and_its_result_counted(processes):
 def test_the_first_error_ends_the_work(processes):
     with pytest.raises(ValueError, match="no number"):
         run_all([WRONG, THREE], processes, clock(5, []))
+
+
+def test_an_error_breaks_off_what_runs_beside_it():
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="no number"):
+        run_all([partial(_sleep, 300.0), WRONG, partial(_sleep, 300.0), partial(_sleep, 300.0)], 2, clock(5, []))
+    for worker in multiprocessing.active_children():
+        worker.join(30)
+    assert time.monotonic() - start < 120
+    assert multiprocessing.active_children() == []
+
+
+def _sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return 1
 
 
 def test_a_cancellation_ends_the_work():

@@ -149,7 +149,8 @@ def test_a_version_with_another_limit_of_confidence_keeps_all_else(models_folder
     with pytest.raises(ModelError, match="gives no confidence"):
         limit_confidence(package, 0.2, "1.0.1")
     package = add_quality(package, {"scans": 4, "confidence": {"bias": 0.5, "weights": {"size": 1.0}}})
-    made = limit_confidence(package, 0.2, "1.0.1")
+    made = limit_confidence(package, 0.2, "1.0.1", {"cases": 3})
+    assert made.metadata["metrics"]["simulated_test_cases"] == {"cases": 3}
     assert (made.version, made.metadata["quality"]["min_confidence"]) == ("1.0.1", 0.2)
     assert "Lesions below 20% confidence" in (made.folder / "README.md").read_text(encoding="utf-8")
     assert made.metadata["sha256"]["refiner.safetensors"] == package.metadata["sha256"]["refiner.safetensors"]

@@ -179,7 +179,7 @@ def _make_scans(settings: CompareSettings, indices: list[int]) -> int:
 
 
 def render_box(settings: CompareSettings, entry: PoolEntry) -> tuple[Tensor, NDArray[np.uint8]]:
-    """Return HU and learned classes of the box around kidneys and masses, as one scan with contrast medium.
+    """Return HU and learned classes of the box around organ and masses, as one scan with contrast medium.
 
     Both are (k, j, i) at the spacing of the patches; sizes are multiples of the student's divisor; beyond the
     anatomy's slices there is air.
@@ -208,11 +208,11 @@ def render_box(settings: CompareSettings, entry: PoolEntry) -> tuple[Tensor, NDA
 
 
 def _box(settings: CompareSettings, entry: PoolEntry, lookup: NDArray[np.uint8]) -> list[tuple[float, float]]:
-    """Return first and last voxel along (k, j, i) of kidneys and masses with the margin."""
+    """Return first and last voxel along (k, j, i) of organ and masses with the margin."""
     wanted = [i for i, group in enumerate(settings.student_groups()) if i for i in group]
     mask = np.isin(lookup, wanted)[np.asarray(entry.tissue)]
     if not mask.any():
-        raise InputError(f'The test anatomy "{entry.name}" has no kidney.', "Choose other cases.")
+        raise InputError(f'The test anatomy "{entry.name}" shows no organ.', "Choose other cases.")
     margin = settings.test.margin_mm / entry.spacing_mm
     found = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     return [(f[0] - margin, f[-1] + margin) for f in found]

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from hlfd.compare.plots import Interval, Panel, curves, forest, heat, scatter
-from hlfd.compare.results import PRIMARY, ranking, verdict
-from hlfd.compare.settings import METRICS
+from hlfd.compare.results import ranking, verdict
+from hlfd.compare.settings import PRIMARY, structures
 from hlfd.compare.table import rows_of_text
 from hlfd.report.document import document, section
 
@@ -53,10 +53,11 @@ def _notes(results: dict[str, Any]) -> str:
 def _table(results: dict[str, Any]) -> str:
     head, *rows = rows_of_text(results)
     by_name = {row["method"]: row for row in results["table"]}
+    metrics = structures(results["settings"]["exported"])
     body = []
     for cells in rows:
         row = by_name.get(cells[0], {})
-        kinds = [""] + [kind for metric in METRICS for kind in ("num", _kind(row, metric))] + ["num", "num"]
+        kinds = [""] + [kind for metric in metrics for kind in ("num", _kind(row, metric))] + ["num", "num"]
         body.append("<tr>" + "".join(f'<td class="{k}">{escape(c)}</td>' for k, c in zip(kinds, cells)) + "</tr>")
     names = "".join(f'<th class="{"num" if i else ""}">{escape(name)}</th>' for i, name in enumerate(head))
     level = 100 * results["settings"]["bootstrap"]["level"]
@@ -156,7 +157,7 @@ def _method(results: dict[str, Any]) -> str:
         "Teacher": f"{source}, {teacher['parameters']:,} parameters, sha256 {teacher['sha256'][:16]}",
         "Training": f"{row['steps']} steps of {settings['training']['batch_size']} patches {patch['size']} at "
         f"{patch['spacing_mm']:g} mm; weights of the best validation",
-        "Test": f"{len(results['scans'])} simulated scans of {len(results['cases'])} cases, boxes around both kidneys",
+        "Test": f"{len(results['scans'])} simulated scans of {len(results['cases'])} cases, boxes around what is segmented",
         "Machine": ", ".join(f"{key} {value}" for key, value in results["machine"].items()),
     }
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())

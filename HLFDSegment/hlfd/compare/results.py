@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from hlfd import __version__
-from hlfd.compare.settings import METRICS, CompareSettings, plain_settings
+from hlfd.compare.settings import PRIMARY, CompareSettings, plain_settings, structures
 from hlfd.compare.statistics import Bootstrap, Scores, mean_per_case, summarise
 from hlfd.errors import InputError
 
-PRIMARY = "tumor"
-"""The structure whose differences between all pairs of methods are given."""
 TEACHER_SCORES = "teacher.json"
 _SCHEMA = 1
 
@@ -69,7 +67,7 @@ def _units(settings: CompareSettings, name: str) -> dict[str, Any]:
 def _scores(settings: CompareSettings, units: dict[str, Any], scans: list[str]) -> dict[str, Scores]:
     """Return per structure the Dice (seeds, cases)."""
     found = {}
-    for metric in METRICS:
+    for metric in structures(settings.exported):
         values = [[units[str(seed)]["scores"][scan][metric] for scan in scans] for seed in settings.seeds]
         found[metric] = mean_per_case(np.array(values, np.float64), scans)[0]
     return found
@@ -115,7 +113,7 @@ def _teacher(settings: CompareSettings, scans: list[str]) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     return {
         metric: float(mean_per_case(np.array([found[scan][metric] for scan in scans]), scans)[0].mean())
-        for metric in METRICS
+        for metric in structures(settings.exported)
     }
 
 

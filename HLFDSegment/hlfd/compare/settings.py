@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,9 @@ from hlfd.errors import ConfigError
 from hlfd.networks.merge import channel_groups
 from hlfd.training.settings import TrainSettings
 
-METRICS: dict[str, tuple[str, ...]] = {
-    "tumor": ("tumor",),
-    "masses": ("tumor", "cyst"),
-    "kidney": ("kidney", "tumor", "cyst"),
-}
-"""Structures that are scored -> exported classes whose union they are, as in KiTS."""
-
+PRIMARY = "tumor"
+"""The structure by which methods are ranked, and whose differences between all pairs of them are given."""
+_MASSES = (PRIMARY, "cyst")
 
 _NO_EFFECT = ("seed", "device", "workers", "log_every", "checkpoint_every", "tensorboard")
 
@@ -84,7 +81,7 @@ class PartSettings:
     """Voxels on every side of a patch that are rendered too: for training the teacher alone sees them, so that its
     outputs are not those at the border of an image; validation patches are larger by them."""
     margin_mm: float = 12.0
-    """Test: margin around kidneys and masses of the scored box."""
+    """Test: margin in mm around organ and masses of the scored box."""
     seed: int = 0
     """Seed of patches or scans."""
 
@@ -122,7 +119,7 @@ class CompareSettings:
     classes: dict[str, list[str]]
     """Training classes of the teacher: name -> names of the phantom's labels it covers."""
     exported: dict[str, list[str]]
-    """Classes of the result (kidney, tumor, cyst) -> training classes; the rest is merged into background."""
+    """Classes of the result (an organ, tumor, perhaps cyst) -> training classes; the rest is merged into background."""
     auxiliary: bool
     """Whether the students learn all training classes; else the exported ones, the teacher's logits merged to them."""
     patch: PatchSettings
@@ -149,8 +146,9 @@ class CompareSettings:
         look_up(self.baseline, list(self.methods), "baseline")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(f"seeds is {list(self.seeds)}; different numbers from 0 were expected.")
-        for name in sorted({name for parts in METRICS.values() for name in parts}):
-            look_up(name, list(self.exported), "exported class")
+        look_up(PRIMARY, list(self.exported), "exported class")
+        if len(set(self.exported) - set(_MASSES)) != 1:
+            raise ConfigError(f"exported is {list(self.exported)}; one organ beside tumor and cyst was expected.")
         for name, members in self.exported.items():
             for member in members:
                 look_up(member, list(self.classes), f'training class under exported class "{name}"')
@@ -185,6 +183,17 @@ class CompareSettings:
     def unit_folder(self, name: str, seed: int) -> Path:
         """Return where the unit of one method and one seed lies."""
         return self.folder / "units" / name / f"seed_{seed}"
+
+
+def structures(exported: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the structures that are scored -> exported classes whose union they are, as in KiTS and LiTS.
+
+    Those are the tumor, the masses where there are cysts, and the organ with all that is in it.
+    """
+    names = list(exported)
+    organ = next(name for name in names if name not in _MASSES)
+    masses = {"masses": _MASSES} if "cyst" in names else {}
+    return {PRIMARY: (PRIMARY,), **masses, organ: tuple(names)}
 
 
 def distill_settings(settings: CompareSettings, name: str, seed: int) -> DistillSettings:

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from hlfd.compare.results import ranking
-from hlfd.compare.settings import METRICS
+from hlfd.compare.settings import PRIMARY, structures
 
 
 def dice_text(summary: dict[str, Any]) -> str:
@@ -24,20 +24,20 @@ def difference_text(difference: dict[str, float] | None) -> str:
 
 def rows_of_text(results: dict[str, Any]) -> list[list[str]]:
     """Return a head and one row per method, the best tumor Dice first, then the teacher."""
-    versus = f"- {results['baseline']}"
+    versus, metrics = f"- {results['baseline']}", structures(results["settings"]["exported"])
     head = ["method"]
-    for metric in METRICS:
+    for metric in metrics:
         head += [f"{metric} Dice", versus]
     rows = [[*head, "ms/step", "MB"]]
     for row in ranking(results):
         cells = [row["method"]]
-        for metric in METRICS:
+        for metric in metrics:
             cells += [dice_text(row[metric]), difference_text(row[metric].get("difference"))]
         rows.append([*cells, *(_number(row[key]) for key in ("step_ms", "memory_mb"))])
     teacher = results["teacher"]
-    if next(iter(METRICS)) in teacher:
+    if PRIMARY in teacher:
         cells = ["(teacher)"]
-        for metric in METRICS:
+        for metric in metrics:
             cells += [f"{teacher[metric]:.3f}", ""]
         rows.append([*cells, "", ""])
     return rows
@@ -61,7 +61,7 @@ def comma_separated(results: dict[str, Any]) -> str:
     names = ["method", "structure", "dice", "sd_seeds", "difference", "low", "high", "step_ms", "step_cpu_ms"]
     writer.writerow([*names, "memory_mb", "parameters"])
     for row in ranking(results):
-        for metric in METRICS:
+        for metric in structures(results["settings"]["exported"]):
             summary = row[metric]
             found = summary.get("difference") or {"mean": None, "low": None, "high": None}
             numbers = [summary["mean"], summary["sd"], found["mean"], found["low"], found["high"]]

@@ -30,7 +30,7 @@ from hlfd.compare.data import (
     scan_name,
     scan_sample,
 )
-from hlfd.compare.settings import METRICS, CompareSettings, distill_settings, read_compare, unit_key
+from hlfd.compare.settings import CompareSettings, distill_settings, read_compare, structures, unit_key
 from hlfd.compare.student import build_student, initial_sha256
 from hlfd.distillation import Distillation, TeacherSpec, build_objective
 from hlfd.errors import CancelledError, HlfdError, InputError
@@ -147,7 +147,7 @@ def _validator(settings: CompareSettings) -> PatchValidator:
 def score(
     settings: CompareSettings, network: SegmentationNetwork, groups: list[list[int]]
 ) -> dict[str, dict[str, float]]:
-    """Return Dice per scan and structure of ``METRICS``; two empty masks agree and give 1.
+    """Return Dice per scan and structure; two empty masks agree and give 1.
 
     ``groups`` lists the network's channels merged into each exported class.
     """
@@ -171,7 +171,7 @@ def _dice_of_scan(settings: CompareSettings, predicted: Tensor, label: Tensor) -
     truth = class_of[label.long()]
     value_of = {name: index for index, name in enumerate(settings.exported, start=1)}
     found = {}
-    for metric, parts in METRICS.items():
+    for metric, parts in structures(settings.exported).items():
         values = torch.tensor([value_of[part] for part in parts])
         masks = [torch.isin(array, values).numpy() for array in (predicted, truth)]
         found[metric] = round(dice(Counts.of(masks[0], masks[1])), 6)

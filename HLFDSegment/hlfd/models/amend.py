@@ -27,10 +27,13 @@ def add_quality(package: ModelPackage, quality: Mapping[str, Any]) -> ModelPacka
     return _amend(package, package.folder, change)
 
 
-def limit_confidence(package: ModelPackage, share: float, version: str) -> ModelPackage:
+def limit_confidence(
+    package: ModelPackage, share: float, version: str, scores: Mapping[str, Any] | None = None
+) -> ModelPackage:
     """Write ``version`` of a package that leaves out lesions of less than ``share`` confidence; return it verified.
 
-    The package that was given stays. Raises ``ModelError`` where its confidence was not calibrated, the share is not
+    ``scores`` on the test scans replace those of the limit before, which are dropped in any case. The package that was
+    given stays. Raises ``ModelError`` where its confidence was not calibrated, the share is not
     one, or that version is there, and ``OutputError`` when it cannot be written.
     """
     if not (package.metadata.get("quality") or {}).get("confidence"):
@@ -41,6 +44,9 @@ def limit_confidence(package: ModelPackage, share: float, version: str) -> Model
     def change(description: dict[str, Any], _: Path) -> None:
         description["version"] = version
         description["quality"]["min_confidence"] = share
+        description["metrics"].pop("simulated_test_cases", None)
+        if scores is not None:
+            description["metrics"]["simulated_test_cases"] = dict(scores)
 
     return _amend(package, _new_version(package, version), change)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hlfd.models.package import NETWORK_ROLES
+
 INTENDED_USE = (
     "Research, teaching and development with CT of the abdomen, on the desktop, in the browser and on the command line."
 )
@@ -32,7 +34,7 @@ def model_card(description: dict[str, Any]) -> str:
 
 def _networks(description: dict[str, Any]) -> str:
     rows = []
-    for role in ("locator", "refiner", "teacher", "undistilled"):
+    for role in NETWORK_ROLES:
         entry = description.get(role)
         if entry:
             windows = ", ".join(f"{low:g}..{high:g} HU" for low, high in entry["windows"])

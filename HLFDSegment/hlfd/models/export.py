@@ -19,11 +19,10 @@ from hlfd.errors import DiskFullError, ModelError, OutputError
 from hlfd.events import OnEvent, Stage, ignore
 from hlfd.models.export_texts import export_readme, licence_text
 from hlfd.models.install import put_in_place, write_error
-from hlfd.models.package import ModelPackage, NetworkEntry, file_sha256
+from hlfd.models.package import ModelPackage, file_sha256
 
 RECORD = "export.json"
 """What was exported and how: also the sign by which ``overwrite`` knows a folder as an export."""
-ROLES = ("locator", "refiner", "teacher")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILED_WRITES = ("no space left", "file too large", "file write failed", "failed writing file", "iostream error")
 
@@ -120,11 +119,6 @@ def write_record(package: ModelPackage, target: str, folder: Path, facts: dict[s
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     record["sha256"] = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def entries(package: ModelPackage) -> dict[str, NetworkEntry]:
-    """Return the networks of a package by role."""
-    return {role: entry for role in ROLES if (entry := getattr(package, role)) is not None}
 
 
 def _failure(folder: Path, error: OSError | RuntimeError) -> OutputError | ModelError:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from hlfd import __version__
 from hlfd.events import OnEvent, Stage
 from hlfd.models.build import load_network
-from hlfd.models.export import entries
 from hlfd.models.export_code import copy_engine
 from hlfd.models.export_networks import check_logits, network_facts
 from hlfd.models.package import ModelPackage
@@ -52,7 +51,7 @@ def write_bundle(package: ModelPackage, folder: Path, on_event: OnEvent) -> dict
     (folder / "configs").mkdir()
     for name, values in (("inference", inference_config(place)), ("metadata", metadata(package))):
         (folder / "configs" / f"{name}.json").write_text(json.dumps(values, indent=4) + "\n", encoding="utf-8")
-    facts = {role: {**network_facts(entry), "file": entry.weights.name} for role, entry in entries(package).items()}
+    facts = {role: {**network_facts(entry), "file": entry.weights.name} for role, entry in package.networks().items()}
     facts["refiner"].update(checked)
     return {"networks": facts, "package_folder": place}
 

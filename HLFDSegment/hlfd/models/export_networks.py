@@ -15,7 +15,6 @@ from torch import nn
 from hlfd.errors import ModelError
 from hlfd.events import OnEvent, Stage
 from hlfd.models.build import load_network
-from hlfd.models.export import entries
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.networks import MergeClasses, SegmentationNetwork, export_onnx, export_openvino
 from hlfd.networks.lean_merge import LeanMerge, can_be_lean
@@ -28,12 +27,12 @@ Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 def write_onnx(package: ModelPackage, folder: Path, on_event: OnEvent) -> dict[str, Any]:
     """Write ``<role>.onnx`` for every network; returns their facts for ``export.json``."""
-    return {"networks": {role: _onnx(role, entry, folder, on_event) for role, entry in entries(package).items()}}
+    return {"networks": {role: _onnx(role, entry, folder, on_event) for role, entry in package.networks().items()}}
 
 
 def write_openvino(package: ModelPackage, folder: Path, on_event: OnEvent) -> dict[str, Any]:
     """Write ``<role>.xml`` and ``<role>.bin`` for every network; returns their facts for ``export.json``."""
-    return {"networks": {role: _openvino(role, entry, folder, on_event) for role, entry in entries(package).items()}}
+    return {"networks": {role: _openvino(role, entry, folder, on_event) for role, entry in package.networks().items()}}
 
 
 def _onnx(role: str, entry: NetworkEntry, folder: Path, on_event: OnEvent) -> dict[str, Any]:

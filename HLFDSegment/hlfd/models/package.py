@@ -37,6 +37,8 @@ from hlfd.errors import ModelError
 from hlfd.labels import Label
 
 SCHEMA = 1
+NETWORK_ROLES = ("locator", "refiner", "teacher", "undistilled")
+"""What networks a package may hold; the refiner is always there."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class ModelPackage:
     region: dict[str, Any]
     metadata: dict[str, Any]
     undistilled: NetworkEntry | None = None
+
+    def networks(self) -> dict[str, NetworkEntry]:
+        """Return the networks that are there by role, in the order of ``NETWORK_ROLES``."""
+        return {role: entry for role in NETWORK_ROLES if (entry := getattr(self, role)) is not None}
 
 
 def file_sha256(path: Path) -> str:

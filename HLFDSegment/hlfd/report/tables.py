@@ -158,15 +158,10 @@ def _first(agreement: Agreement, count: int) -> list[tuple[str, dict[str, Any]]]
 
 def model_facts(package: ModelPackage) -> str:
     """Return what the package says about itself."""
-    networks = [("locator", package.locator), ("refiner", package.refiner), ("teacher", package.teacher)]
     facts = [
         ("Model", f"{package.name}, version {package.version}"),
         ("Task", package.task),
-        *(
-            (role.capitalize(), f"{n.network} at {n.spacing_mm:g} mm: {', '.join(n.classes)}")
-            for role, n in networks
-            if n
-        ),
+        *((role.capitalize(), _network(entry)) for role, entry in package.networks().items()),
         ("Training", nested(package.metadata.get("provenance"))),
         ("Accuracy", nested(package.metadata.get("metrics"))),
         ("Licence", package.licence),
