@@ -420,7 +420,13 @@ def test_a_liver_is_scored_with_its_tumors_and_has_no_cysts(tmp_path):
     save_weights(build_network("s2d_unet", in_channels=2, classes=4, widths=(8, 12)), tmp_path / "teacher.safetensors")
     classes = {"liver": ["liver"], "liver tumor": ["liver tumor"], "spleen": ["spleen"]}
     exported = {"liver": ["liver"], "tumor": ["liver tumor"]}
-    changes = {"classes": classes, "exported": exported, "auxiliary": False, "seeds": [0], "methods": {"none": METHODS["none"]}}
+    changes = {
+        "classes": classes,
+        "exported": exported,
+        "auxiliary": False,
+        "seeds": [0],
+        "methods": {"none": METHODS["none"]},
+    }
     path = write(tmp_path, tiny_config(tmp_path, **changes))
     outcome = run_compare(path)
     assert outcome.failed == {}

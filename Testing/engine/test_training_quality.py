@@ -162,5 +162,5 @@ def test_a_version_with_another_limit_of_confidence_keeps_all_else(models_folder
 
 
 def test_a_recipe_with_an_impossible_limit_of_confidence_is_refused(recipe):
-    with pytest.raises(ConfigError, match="min_confidence is 1.5"):
+    with pytest.raises(ConfigError, match=r"min_confidence is 1\.5"):
         replace(recipe, min_confidence=1.5)

@@ -157,7 +157,7 @@ def _method(results: dict[str, Any]) -> str:
         "Teacher": f"{source}, {teacher['parameters']:,} parameters, sha256 {teacher['sha256'][:16]}",
         "Training": f"{row['steps']} steps of {settings['training']['batch_size']} patches {patch['size']} at "
         f"{patch['spacing_mm']:g} mm; weights of the best validation",
-        "Test": f"{len(results['scans'])} simulated scans of {len(results['cases'])} cases, boxes around what is segmented",
+        "Test": f"{len(results['scans'])} simulated scans of {len(results['cases'])} cases, boxes around the organ",
         "Machine": ", ".join(f"{key} {value}" for key, value in results["machine"].items()),
     }
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())

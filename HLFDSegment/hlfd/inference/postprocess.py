@@ -114,21 +114,24 @@ def _kept(
 def _barely_attached(
     labels: NDArray[np.uint8], organ: NDArray[np.bool_], grid: Grid, roles: Roles, rules: RegionRules
 ) -> NDArray[np.bool_]:
-    """Return the lesions that touch the organ with less than ``contact_share`` of their surface voxels.
+    """Return the lesions that touch the organ with less than ``contact_share`` of the smaller surface of the two.
 
-    Only parts of the organ of ``keep_ml`` count where there are any: islands of it lie along false lesions.
+    Only parts of the organ of ``keep_ml`` count where there are any: islands of it lie along false lesions. Its surface
+    is the smaller one where a large tumor left little of a kidney.
     """
     radius = rules.opening_radius(grid)
     parts = components(opening(organ, radius), touching=False)
     large = [part.label for part in parts.parts if part.voxels * grid.voxel_ml >= rules.keep_ml]
+    body = np.isin(parts.labels, large) if large else organ
     # The opening took the organ's thin edges off, so that a lesion at its surface is that much farther away.
-    near = dilate(np.isin(parts.labels, large), radius + 1) if large else dilate(organ, 1)
+    near = dilate(body, radius + 1 if large else 1)
+    whole = np.count_nonzero(body & dilate(~body, 1))
     lesion = np.isin(labels, roles.lesions)
     found = components(lesion, touching=False)
     count = len(found.parts) + 1
     surface = np.bincount(found.labels[lesion & dilate(~lesion, 1)], minlength=count)
     contact = np.bincount(found.labels[lesion & near], minlength=count)
-    return (contact < rules.contact_share * np.maximum(surface, 1))[found.labels] & lesion
+    return (contact < rules.contact_share * np.maximum(np.minimum(surface, whole), 1))[found.labels] & lesion
 
 
 def _agree(logits: NDArray[np.float32], labels: NDArray[np.uint8], roles: Roles) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlfd.config import SegmentSettings
 from hlfd.errors import GpuOutOfMemoryError
-from hlfd.events import CancelToken, OnEvent, Progress, Stage, Warn, ignore
+from hlfd.events import CancelToken, OnEvent, ignore
 from hlfd.inference.backends import choose_backend, cpu_threads, load_backend
 from hlfd.inference.export import Values, crop_to_foreground, export_labels
+from hlfd.inference.growth import MOST_TIMES, follow_masses
 from hlfd.inference.measure import Image, find_lesions, measure_structure
 from hlfd.inference.postprocess import argmax_labels, clean_region, give_back, relabel
 from hlfd.inference.quality import NOTHING, UNLIKE, Quality, evidence_at
@@ -29,57 +30,18 @@ from hlfd.inference.quality_image import (
 from hlfd.inference.quality_lesions import LesionEvidence, RegionEvidence, gather_evidence
 from hlfd.inference.regions import Found, RegionRules, find_regions, side_of
 from hlfd.inference.result import Lesion, SegmentationResult, Structure
-from hlfd.inference.roles import is_cyst, make_roles
+from hlfd.inference.roles import Roles, is_cyst, make_roles
+from hlfd.inference.running import Running
 from hlfd.inference.tiling import Backend, predict
 from hlfd.labels import Label
 from hlfd.models.package import ModelPackage, NetworkEntry
 from hlfd.preprocess.body import Body, find_body
 from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame, box_slices, make_frame
-from hlfd.preprocess.grid import Box, Triple, grid_over
+from hlfd.preprocess.grid import Box, Grid, Triple, grid_over
 from hlfd.preprocess.orientation import Canonical, canonical
 from hlfd.volume import LabelMap, Volume
 
 _SMALLEST_CAP_MB = 64.0
-
-
-@dataclass
-class _Run:
-    """What one run gathers on its way."""
-
-    on_event: OnEvent
-    cancel: CancelToken | None
-    timing: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    done: float = 0.0
-    _last: tuple[str, float] | None = None
-    _start: float = field(default_factory=time.perf_counter)
-
-    def stage(self, name: str) -> None:
-        """Close the stage before and begin the next; stop here if cancelled."""
-        self.close()
-        if self.cancel is not None:
-            self.cancel.check()
-        self._last = (name, time.perf_counter())
-        self.on_event(Stage(name))
-
-    def close(self) -> None:
-        """Add the time of the open stage to ``timing``."""
-        if self._last is not None:
-            name, begin = self._last
-            self.timing[name] = self.timing.get(name, 0.0) + time.perf_counter() - begin
-            self._last = None
-
-    def progress(self, done: float, total: float) -> None:
-        """Report ``done`` of ``total`` parts of the whole run."""
-        self.done = done
-        elapsed = time.perf_counter() - self._start
-        self.on_event(Progress(done, total, elapsed / done * (total - done) if done else None))
-
-    def warn(self, message: str) -> None:
-        """Keep a warning for the result and tell it at once; the same one only once."""
-        if message not in self.warnings:
-            self.warnings.append(message)
-            self.on_event(Warn(message))
 
 
 @dataclass(frozen=True)
@@ -96,12 +58,29 @@ class Located:
 
 @dataclass(frozen=True)
 class _Regions:
-    """What to refine: boxes, how surely each holds an organ, and what the locator found, None without a locator."""
+    """What to refine: boxes, how surely each holds an organ, what the locator found, None without a locator, and how
+    far boxes may grow."""
 
     boxes: list[Box]
     shares: list[float]
     found: Found | None = None
     locator: LocatorFacts | None = None
+    limits: Box | None = None
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """One region as the refiner sees it: its box, exact grid, logits (classes, z, y, x), labels (z, y, x), middle."""
+
+    box: Box
+    grid: Grid
+    logits: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    plane: float
+
+    def mass(self, roles: Roles) -> int:
+        """Return the number of voxels of masses."""
+        return int(np.isin(self.labels, roles.lesions).sum())
 
 
 @dataclass(frozen=True)
@@ -161,7 +140,7 @@ class Segmenter:
 
     def examine(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Examined:
         """Segment as ``run`` does and return what speaks for and against the result, too."""
-        run = _Run(on_event, cancel)
+        run = Running(on_event, cancel)
         begin = time.perf_counter()
         run.stage("prepare")
         view = canonical(volume)
@@ -174,8 +153,10 @@ class Segmenter:
         regions = _Regions([], []) if self._unlike(image, NOTHING, run) else self._regions(frame, body, run)
         labels = np.zeros(volume.shape, np.uint8)
         seen = view.orientation.view(labels)
-        todo = zip(regions.boxes, regions.shares)
-        exported = [self._refine(frame, box, body, regions.found, share, seen, run) for box, share in todo]
+        exported: list[_Exported] = []
+        for box, share in zip(regions.boxes, regions.shares):
+            exported.append(self._export(self._refine(frame, box, body, regions, run), frame, share, seen, run))
+            run.progress(run.done + 0.65 / len(regions.boxes), 1)
         if not labels.any() and self.quality.limits is not None and not any(w.startswith(UNLIKE) for w in run.warnings):
             run.warn(self.quality.no_organ)  # what the locator took for one was none
         run.stage("measure")
@@ -195,7 +176,7 @@ class Segmenter:
             mode="box" if regions.boxes and regions.found is None else "roi",
             timing=run.timing,
             warnings=tuple(run.warnings),
-            regions=tuple(_ras_box(frame, box) for box in regions.boxes),
+            regions=tuple(_ras_box(frame, e.box) for e in exported),
             left_out_ml=tuple(sorted((ml for e in exported for ml in e.left_out_ml), reverse=True)),
         )
         organs = tuple(e.organ for e in exported if e.organ is not None)
@@ -203,7 +184,7 @@ class Segmenter:
 
     def locate(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Located:
         """Find the regions that ``run`` would refine, without refining them."""
-        run = _Run(on_event, cancel)
+        run = Running(on_event, cancel)
         run.stage("prepare")
         frame = make_frame(canonical(volume), self.threads)
         body = find_body(frame)
@@ -212,9 +193,9 @@ class Segmenter:
 
     def refiner_logits(self, hu: NDArray[np.float32], cancel: CancelToken | None = None) -> NDArray[np.float32]:
         """Return the refiner's logits (classes, z, y, x) of HU (z, y, x) at its spacing, padded to its divisor."""
-        return self._predict(self.package.refiner, hu, _Run(ignore, cancel))
+        return self._predict(self.package.refiner, hu, Running(ignore, cancel))
 
-    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: _Run) -> _Regions:
+    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: Running) -> _Regions:
         """Return what to refine: where the locator finds the organ, or the whole body."""
         locator = self.package.locator
         if self.settings.mode == "box" or locator is None:
@@ -235,7 +216,8 @@ class Segmenter:
             boxes = [box.clipped(limits) for box in found.boxes]
             classes = [locator.classes.index(organ) for organ in self.rules.organs]
             mask = found.support & np.isin(labels, classes)
-            return _Regions(boxes, [located_share(logits, mask, grid, box, classes) for box in boxes], found, facts)
+            shares = [located_share(logits, mask, grid, box, classes) for box in boxes]
+            return _Regions(boxes, shares, found, facts, limits)
         # A model that knows its limits does not go on where it saw no organ: it would invent one.
         if self.quality.limits is not None:
             run.warn(self.quality.no_organ)
@@ -247,7 +229,7 @@ class Segmenter:
         run.warn(f"No {organs} was found at low resolution, so the whole body was searched; check the result.")
         return _Regions([body.box], [1.0], None, facts)
 
-    def _unlike(self, facts: Facts, consequence: str, run: _Run) -> bool:
+    def _unlike(self, facts: Facts, consequence: str, run: Running) -> bool:
         """Warn of what is unlike the training; return whether to mark nothing, which ``mode`` box overrides."""
         forced = self.settings.mode == "box"
         warning = self.quality.warning(facts, "Check every part of the result." if forced else consequence)
@@ -255,7 +237,7 @@ class Segmenter:
             run.warn(warning)
         return warning is not None and not forced
 
-    def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: _Run) -> NDArray[np.float32]:
+    def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: Running) -> NDArray[np.float32]:
         """Run a network; when the GPU has no memory left, with smaller tiles, in the end on the CPU."""
         cap = float(self.settings.memory_mb)
         while True:
@@ -275,16 +257,29 @@ class Segmenter:
                     cap = float(self.settings.memory_mb)
 
     def _refine(
-        self,
-        frame: AlignedFrame | ObliqueFrame,
-        box: Box,
-        body: Body,
-        found: Found | None,
-        located: float,
-        out: NDArray[np.uint8],
-        run: _Run,
-    ) -> _Exported:
-        """Refine one region and write its labels into the canonical array ``out``."""
+        self, frame: AlignedFrame | ObliqueFrame, box: Box, body: Body, regions: _Regions, run: Running
+    ) -> _Refined:
+        """Refine one region, and again a larger one where a mass reaches its end."""
+        found = regions.found
+        refined = self._look(frame, box, body, found, run)
+        for _ in range(MOST_TIMES):
+            wider = None
+            if found is not None and regions.limits is not None:
+                seen = refined.labels, refined.grid, self.roles.lesions
+                wider = follow_masses(*seen, refined.box, regions.limits, found, self.rules)
+            if wider is None:
+                break
+            box, found = wider
+            again = self._look(frame, box, body, found, run)
+            if again.mass(self.roles) < refined.mass(self.roles) / 2:
+                break  # with more around it, it looks like none
+            refined = again
+        return refined
+
+    def _look(
+        self, frame: AlignedFrame | ObliqueFrame, box: Box, body: Body, found: Found | None, run: Running
+    ) -> _Refined:
+        """Run the refiner on ``box`` and clean what it says."""
         run.stage("refine")
         entry = self.package.refiner
         exact, padded = grid_over(box, entry.spacing_mm), grid_over(box, entry.spacing_mm, entry.divisor)
@@ -293,6 +288,18 @@ class Segmenter:
         labels = argmax_labels(logits)
         outside = None if found is None else found.outside(exact)
         plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline, outside)
+        return _Refined(box, exact, logits, labels, plane)
+
+    def _export(
+        self,
+        refined: _Refined,
+        frame: AlignedFrame | ObliqueFrame,
+        located: float,
+        out: NDArray[np.uint8],
+        run: Running,
+    ) -> _Exported:
+        """Leave out of a region what is doubtful and write its labels into the canonical array ``out``."""
+        box, exact, logits, labels, plane = refined.box, refined.grid, refined.logits, refined.labels, refined.plane
         organ = OrganFacts(located, refined_share(logits, labels, self.roles))
         if labels.any() and self._unlike(organ, "Nothing was marked there.", run):
             relabel(logits, labels, labels > 0, 0)
@@ -307,8 +314,6 @@ class Segmenter:
             return _Exported(box, plane, [0, 0, 0], [0, 0, 0], left_out_ml=left_out)
         values = Values(np.array(self.roles.left, np.uint8), np.array(self.roles.right, np.uint8), plane)
         low, high = export_labels(*crop_to_foreground(logits, exact, labels), frame, values, out)
-        share = 1 if found is None else len(found.boxes)
-        run.progress(run.done + 0.65 / share, 1)
         return _Exported(box, plane, low, high, organ, lesions, left_out)
 
     def _doubtful(self, evidence: LesionEvidence) -> bool:
