@@ -75,7 +75,7 @@ def test_a_mass_at_the_end_of_its_support_inside_the_box_is_followed(labels, fou
 
 def test_a_mass_that_hardly_touches_the_end_is_whole(labels, found):
     labels[20:38, 4:20, 4:20] = TUMOR
-    labels[38:, 4:10, 4:10] = TUMOR  # 9 mm by 9 mm
+    labels[38:, 4:16, 4:16] = TUMOR  # 18 mm by 18 mm
     assert follow(labels, found) is None
 
 
@@ -83,8 +83,7 @@ def test_a_region_ends_with_the_body(labels, found):
     labels[20:, 4:20, 4:20] = TUMOR
     box, _ = follow(labels, found, limits=Box(BODY.low, (95.0, 150.0, 150.0)))
     assert box.high[0] == 95.0
-    support = np.ones(COARSE.shape, bool)
-    assert follow(labels, Found([BOX], support, COARSE), limits=BOX) is None  # nowhere to go
+    assert follow(labels, found, limits=BOX) is None  # nowhere to go
 
 
 def test_a_mass_of_which_the_locator_sees_nothing_is_marked_whole(make, patient, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from hlfd.preprocess.morphology import dilate
 
 MOST_TIMES = 3
 """How often a region may grow, each time by about its margin beyond what is known of the mass."""
-_LEAST_CUT_MM2 = 100.0
+_LEAST_CUT_MM2 = 400.0
 """A mass that ends with less of its surface at the end of its region is taken for whole."""
 
 
@@ -41,7 +41,12 @@ def follow_masses(
     crop = box_slices([max(0, a - 1) for a in low], [min(b + 1, n) for b, n in zip(high, mask.shape)])
     part = mask[crop]
     inside = grid.crop([s.start for s in crop], [s.stop for s in crop])  # type: ignore[arg-type]
-    end = np.pad(found.outside(inside), 1, constant_values=True)  # the ring is beyond the grid, or a voxel off the mass
+    end = np.pad(found.outside(inside), 1)
+    for axis, (first, last) in enumerate(zip(np.less(limits.low, box.low), np.less(box.high, limits.high))):
+        faces = np.moveaxis(
+            end, axis, 0
+        )  # those that can go on; a voxel off the mass where the crop ends before the box
+        faces[0], faces[-1] = first, last
     masses = components(part)
     cut = np.bincount(masses.labels[part & dilate(end, 1)[1:-1, 1:-1, 1:-1]], minlength=len(masses.parts) + 1)
     long = [p for p in masses.parts if cut[p.label] * grid.spacing[0] ** 2 >= _LEAST_CUT_MM2]
