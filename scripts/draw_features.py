@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from hlfd.config import SegmentSettings
+from hlfd.errors import HlfdError
 from hlfd.io import read_volume
 from hlfd.viewer import PART_MM
 from HLFDSegmentLib.feature_figure import export_figure
@@ -36,9 +37,13 @@ def main() -> None:
     application = HeadlessScene()
     engine = WorkerEngine(SegmentSettings(model=args.model))
     logic = FeatureLogic(application.scene, engine)
+    errors: list[HlfdError] = []
+    logic.failed.connect(errors.append)
     try:
         logic.start(volume_to_node(application.scene, read_volume(args.ct)), {"part_mm": PART_MM, "pairs": [args.pair]})
         logic.wait()
+        if errors:
+            raise SystemExit(str(errors[0]))
         for kind in args.maps:
             logic.show(Selection(args.pair, kind))
             path = args.out / f"features-{kind}.png"
