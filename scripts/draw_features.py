@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--pair", default="d2")
     parser.add_argument("--maps", nargs="+", default=["pca", "evidence"])
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     application = HeadlessScene()
     engine = WorkerEngine(SegmentSettings(model=args.model))
     logic = FeatureLogic(application.scene, engine)
