@@ -178,6 +178,7 @@ def tiny_recipe(folder: Path, name: str = "kidney", steps: int = 2) -> Path:
     data["test"]["anatomy"] = {**anatomy, "spacing_mm": 6.0}
     schedule = {"steps": steps, "batch_size": 1, "validate_every": 0, "workers": 0, "tensorboard": False}
     data["networks"].pop("teacher", None)
+    data.pop("train_also", None)
     for network in data["networks"].values():
         network["patch"] |= {"spacing_mm": 6.0, "size": [16, 32, 32]}
         network["training"] |= schedule
