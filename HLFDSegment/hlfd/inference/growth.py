@@ -42,10 +42,9 @@ def follow_masses(
     part = mask[crop]
     inside = grid.crop([s.start for s in crop], [s.stop for s in crop])  # type: ignore[arg-type]
     end = np.pad(found.outside(inside), 1)
+    # The faces of the box, where it can go on; where the crop ends before the box they lie a voxel off all masses.
     for axis, (first, last) in enumerate(zip(np.less(limits.low, box.low), np.less(box.high, limits.high))):
-        faces = np.moveaxis(
-            end, axis, 0
-        )  # those that can go on; a voxel off the mass where the crop ends before the box
+        faces = np.moveaxis(end, axis, 0)
         faces[0], faces[-1] = first, last
     masses = components(part)
     cut = np.bincount(masses.labels[part & dilate(end, 1)[1:-1, 1:-1, 1:-1]], minlength=len(masses.parts) + 1)

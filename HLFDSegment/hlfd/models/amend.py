@@ -33,8 +33,8 @@ def limit_confidence(
     """Write ``version`` of a package that leaves out lesions of less than ``share`` confidence; return it verified.
 
     ``scores`` on the test scans replace those of the limit before, which are dropped in any case. The package that was
-    given stays. Raises ``ModelError`` where its confidence was not calibrated, the share is not
-    one, or that version is there, and ``OutputError`` when it cannot be written.
+    given stays. Raises ``ModelError`` where its confidence was not calibrated, the share is not one, or that version is
+    there, and ``OutputError`` when it cannot be written.
     """
     if not (package.metadata.get("quality") or {}).get("confidence"):
         raise ModelError(f"The package {package.name} {package.version} gives no confidence.", "Name one that does.")
