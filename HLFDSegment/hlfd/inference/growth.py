@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +53,6 @@ def follow_masses(
     wider = box
     for mass in long:
         wider = wider.union(inside.box(mass.low, mass.high).grown(rules.margin_mm))
-    support = _with_masses(np.isin(masses.labels, [p.label for p in long]), inside, found, rules)
+    followed = found.with_masses(np.isin(masses.labels, [p.label for p in long]), inside, rules.support_mm)
     wider = wider.clipped(limits).union(box)
-    return None if wider == box and (support == found.support).all() else (wider, replace(found, support=support))
-
-
-def _with_masses(mask: NDArray[np.bool_], grid: Grid, found: Found, rules: RegionRules) -> NDArray[np.bool_]:
-    """Return the support of the locator's grid with the masses, and as much around them as around the organ."""
-    places = [
-        np.clip(np.floor((start + step * index - o) / s + 0.5), 0, n - 1).astype(np.intp)
-        for start, step, index, o, s, n in zip(
-            grid.start, grid.spacing, np.nonzero(mask), found.grid.start, found.grid.spacing, found.grid.shape
-        )
-    ]
-    masses = np.zeros_like(found.support)
-    masses[tuple(places)] = True
-    return found.support | dilate(masses, round(rules.support_mm / min(found.grid.spacing)))
+    return None if wider == box and (followed.support == found.support).all() else (wider, followed)

@@ -119,6 +119,9 @@ def _barely_attached(
     Only parts of the organ of ``keep_ml`` count where there are any: islands of it lie along false lesions. Its surface
     is the smaller one where a large tumor left little of a kidney.
     """
+    lesion = np.isin(labels, roles.lesions)
+    if not lesion.any():
+        return lesion
     radius = rules.opening_radius(grid)
     parts = components(opening(organ, radius), touching=False)
     large = [part.label for part in parts.parts if part.voxels * grid.voxel_ml >= rules.keep_ml]
@@ -126,7 +129,6 @@ def _barely_attached(
     # The opening took the organ's thin edges off, so that a lesion at its surface is that much farther away.
     near = dilate(body, radius + 1 if large else 1)
     whole = np.count_nonzero(body & dilate(~body, 1))
-    lesion = np.isin(labels, roles.lesions)
     found = components(lesion, touching=False)
     count = len(found.parts) + 1
     surface = np.bincount(found.labels[lesion & dilate(~lesion, 1)], minlength=count)

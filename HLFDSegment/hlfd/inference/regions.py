@@ -6,7 +6,8 @@ Per side the largest component of the wanted organs after an opening, away from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,13 +113,23 @@ class Found:
 
     def outside(self, grid: Grid) -> NDArray[np.bool_]:
         """Return which voxels of ``grid`` lie outside of the support (nearest voxel of the locator's grid)."""
+        return ~self.support[np.ix_(*self._nearest(grid, [np.arange(count) for count in grid.shape]))]
+
+    def with_masses(self, mask: NDArray[np.bool_], grid: Grid, margin_mm: float) -> Found:
+        """Return what was found with ``mask`` (z, y, x) on ``grid`` in the support, and ``margin_mm`` around it."""
+        masses = np.zeros_like(self.support)
+        masses[tuple(self._nearest(grid, np.nonzero(mask)))] = True
+        return replace(self, support=self.support | dilate(masses, round(margin_mm / min(self.grid.spacing))))
+
+    def _nearest(self, grid: Grid, indices: Sequence[NDArray[np.intp]]) -> list[NDArray[np.intp]]:
+        """Return the nearest voxels of the locator's grid to ``indices`` of ``grid``, both along (z, y, x)."""
         places = []
-        for start, step, count, o, s, n in zip(
-            grid.start, grid.spacing, grid.shape, self.grid.start, self.grid.spacing, self.grid.shape
+        for start, step, index, o, s, n in zip(
+            grid.start, grid.spacing, indices, self.grid.start, self.grid.spacing, self.grid.shape
         ):
-            index = np.floor((start + step * np.arange(count) - o) / s + 0.5)
-            places.append(np.clip(index, 0, n - 1).astype(np.intp))
-        return ~self.support[np.ix_(*places)]
+            nearest = np.floor((start + step * index - o) / s + 0.5)
+            places.append(np.clip(nearest, 0, n - 1).astype(np.intp))
+        return places
 
 
 def find_regions(

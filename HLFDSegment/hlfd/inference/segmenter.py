@@ -260,13 +260,13 @@ class Segmenter:
         self, frame: AlignedFrame | ObliqueFrame, box: Box, body: Body, regions: _Regions, run: Running
     ) -> _Refined:
         """Refine one region, and again a larger one where a mass reaches its end."""
-        found = regions.found
+        found, limits = regions.found, regions.limits
         refined = self._look(frame, box, body, found, run)
+        if found is None or limits is None:
+            return refined
         for _ in range(MOST_TIMES):
-            wider = None
-            if found is not None and regions.limits is not None:
-                seen = refined.labels, refined.grid, self.roles.lesions
-                wider = follow_masses(*seen, refined.box, regions.limits, found, self.rules)
+            seen = refined.labels, refined.grid, self.roles.lesions, refined.box
+            wider = follow_masses(*seen, limits, found, self.rules)
             if wider is None:
                 break
             box, found = wider
