@@ -46,6 +46,16 @@ def conv(
     )
 
 
+def thinned(x: Tensor, stride: int) -> Tensor:
+    """Return every ``stride``-th voxel of (N, C, ...), for the 1^d convolution of a strided shortcut.
+
+    The same as a stride of that convolution, of which oneDNN 3.x on processors with AVX2 alone writes past its memory
+    in the backward pass on one thread when the channels are no multiple of 8 (seen with torch 2.13 and valgrind in
+    jit_avx2_1x1_convolution_bwd_weights_t).
+    """
+    return x if stride == 1 else x[(..., *[slice(None, None, stride)] * (x.ndim - 2))]
+
+
 def transposed(
     dims: int, channels_in: int, channels: int, kernel: int = 2, padding: int = 0, bias: bool = False
 ) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hlfd.errors import ConfigError
 from hlfd.networks.base import NetworkDescription, SegmentationNetwork, check_common, check_widths
-from hlfd.networks.blocks import Step, check_pooled, conv, initialise, norm, resize_to, unit, upsample, widest
+from hlfd.networks.blocks import Step, check_pooled, conv, initialise, norm, resize_to, thinned, unit, upsample, widest
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
 """Channels: two of the stem, two entry blocks, the middle flow, and three of the exit."""
@@ -54,11 +54,12 @@ class XceptionBlock(nn.Module):
         self.body = nn.Sequential(*layers)
         self.shortcut: nn.Module = nn.Sequential()  # gives back its input
         if stride > 1 or channels_in != before:
-            self.shortcut = nn.Sequential(conv(dims, channels_in, before, kernel=1, stride=stride), norm(dims, before))
+            self.shortcut = nn.Sequential(conv(dims, channels_in, before, kernel=1), norm(dims, before))
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum, not activated."""
-        total: Tensor = self.body(x) + self.shortcut(x)
+        total: Tensor = self.body(x) + self.shortcut(thinned(x, self.stride))
         return total
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hlfd.errors import ConfigError
 from hlfd.networks.base import check_widths
-from hlfd.networks.blocks import Step, conv, norm, unit
+from hlfd.networks.blocks import Step, conv, norm, thinned, unit
 
 EXPANSION = 4
 """Outer width of a bottleneck block by its inner width."""
@@ -42,14 +42,13 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(*layers, norm(dims, channels))
         self.shortcut: nn.Module = nn.Sequential()  # gives back its input
         if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(
-                conv(dims, channels_in, channels, kernel=1, stride=stride), norm(dims, channels)
-            )
+            self.shortcut = nn.Sequential(conv(dims, channels_in, channels, kernel=1), norm(dims, channels))
+        self.stride = stride
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated sum, at the size of ``x`` divided by the stride."""
-        total: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        total: Tensor = self.activation(self.body(x) + self.shortcut(thinned(x, self.stride)))
         return total
 
 
