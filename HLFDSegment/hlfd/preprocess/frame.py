@@ -76,7 +76,7 @@ class AlignedFrame:
                 self.volume.array.shape, self.volume.spacing, grid.start, grid.shape, grid.spacing
             )
         )
-        hu = resample(self.volume.array, (z, y, x))  # its matrix products use all cores by themselves
+        hu = resample(self.volume.array, (z, y, x), self.threads)
         for axis, (low, high) in enumerate(zip(self.box.low, self.box.high)):
             place = grid.start[axis] + grid.spacing[axis] * np.arange(grid.shape[axis])
             hu[(slice(None),) * axis + ((place < low) | (place > high),)] = AIR_HU
