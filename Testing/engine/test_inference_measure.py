@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hlfd.inference.diameters import axial_diameters, diameter, row_ends, to_ras
+from hlfd.inference.diameters import axial_diameters, diameter, corners, to_ras
 from hlfd.inference.measure import Image, find_lesions, measure_structure
 from hlfd.inference.roles import make_roles
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_TUMOR
@@ -12,7 +12,7 @@ AFFINE = np.diag([*SPACING, 1.0])
 
 def test_a_ball_has_its_diameter_and_volume(make):
     mask = make.ellipsoid((50, 90, 90), SPACING, (36, 36, 37), (20, 20, 20))
-    assert diameter(to_ras(row_ends(mask), AFFINE), AFFINE) == pytest.approx(40, abs=1.5)
+    assert diameter(to_ras(corners(mask), AFFINE), AFFINE) == pytest.approx(40, abs=1.5)
     structure = measure_structure(Image(np.zeros(mask.shape, np.int16), mask * np.uint8(1), AFFINE), KIDNEY_LEFT, ())
     assert structure.volume_ml == pytest.approx(4 / 3 * np.pi * 8, rel=0.01)
     assert structure.voxels == mask.sum()
@@ -23,7 +23,7 @@ def test_the_longest_diameter_is_that_of_all_pairs_of_voxels(make):
     mask = rng.random((9, 14, 15)) > 0.97
     points = to_ras(np.argwhere(mask), AFFINE)
     longest = np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1)).max()
-    found = diameter(to_ras(row_ends(mask), AFFINE), AFFINE)
+    found = diameter(to_ras(corners(mask), AFFINE), AFFINE)
     assert longest < found <= longest + max(SPACING)
 
 
@@ -44,7 +44,7 @@ def test_a_turned_ellipse_has_the_same_axial_diameters():
 
 def test_a_single_voxel_has_the_size_of_a_voxel():
     mask = np.ones((1, 1, 1), bool)
-    assert diameter(to_ras(row_ends(mask), AFFINE), AFFINE) == 1.5
+    assert diameter(to_ras(corners(mask), AFFINE), AFFINE) == 1.5
     assert axial_diameters(mask, AFFINE) == pytest.approx((0.8, 0.8))
 
 

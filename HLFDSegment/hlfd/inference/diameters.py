@@ -17,16 +17,24 @@ def sphere_directions(count: int) -> NDArray[np.float64]:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)
 
 
-def row_ends(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the indices (n, axes) of the first and last voxel of every row along the last axis.
+def corners(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the indices (n, axes) of voxels among which are all corners of the convex hull of the voxel centres.
 
-    All corners of the convex hull of the voxel centres are among them.
+    A corner is the first or last voxel of its line along every axis.
     """
     rows = np.nonzero(mask.any(axis=-1))
     lines = mask[rows]
-    first = lines.argmax(axis=1)
-    last = lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)
-    return np.stack([np.concatenate([axis, axis]) for axis in rows] + [np.concatenate([first, last])], axis=1)
+    ends = np.stack([lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)], axis=1)
+    points = np.stack([*(np.repeat(axis, 2) for axis in rows), ends.ravel()], axis=1)
+    for axis, size in enumerate(mask.shape[:-1]):
+        others = [a for a in range(mask.ndim) if a != axis]
+        line = np.ravel_multi_index(tuple(points[:, others].T), [mask.shape[a] for a in others])
+        low = np.full(mask.size // size, size)
+        high = np.full(mask.size // size, -1)
+        np.minimum.at(low, line, points[:, axis])
+        np.maximum.at(high, line, points[:, axis])
+        points = points[(points[:, axis] == low[line]) | (points[:, axis] == high[line])]
+    return points
 
 
 def longest_pair(points: NDArray[np.float64], directions: NDArray[np.float64]) -> tuple[int, int]:
@@ -66,30 +74,40 @@ def to_ras(indices: NDArray, affine: NDArray[np.float64]) -> NDArray[np.float64]
 
 def axial_diameters(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> tuple[float, float]:
     """Return the longest in-slice diameter and the longest perpendicular to it in that slice, in mm, as in RECIST."""
-    best = (0.0, 0.0)
+    best, found, longest = 0.0, -1, _unit(affine[:3, 0])
     angles = np.linspace(0, np.pi, 48, endpoint=False)
     directions = np.cos(angles)[:, None] * _unit(affine[:3, 0]) + np.sin(angles)[:, None] * _unit(affine[:3, 1])
-    for plane in mask:
-        if np.count_nonzero(plane) * 4 * _area(affine) < np.pi * best[0] ** 2 / 16 or not plane.any():
-            continue  # far too small to hold a longer diameter, unless it were a thread
-        points = to_ras(np.pad(row_ends(plane), ((0, 0), (1, 0))), affine)
+    bounds = _most(mask, affine)
+    for k in np.argsort(-bounds, kind="stable"):
+        if bounds[k] < best:
+            break  # no slice that is left can hold a longer one
+        points = to_ras(np.pad(corners(mask[k]), ((0, 0), (1, 0))), affine)
+        if not len(points):
+            continue
         a, b = longest_pair(points, directions)
         between = points[b] - points[a]
         length = float(np.linalg.norm(between))
         unit = between / length if length else _unit(affine[:3, 0])
         total = length + voxel_length(unit, affine)
-        if total > best[0]:
-            best = total, _perpendicular(plane, unit, affine)
-    return best
+        if (total, -k) > (best, -found):
+            best, found, longest = total, int(k), unit
+    return (best, _perpendicular(mask[found], longest, affine)) if found >= 0 else (0.0, 0.0)
+
+
+def _most(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what no diameter of a slice exceeds, in mm: the diagonal between its outermost voxels and one voxel."""
+    spans = []
+    for axis in (2, 1):
+        filled = mask.any(axis=3 - axis)
+        spans.append(filled.shape[1] - 1 - filled.argmax(axis=1) - filled[:, ::-1].argmax(axis=1))
+    spacing = np.linalg.norm(affine[:3, :2], axis=0)
+    between = np.hypot(spans[0] * spacing[0], spans[1] * spacing[1])
+    return np.where(mask.any(axis=(1, 2)), between + spacing.max(), 0.0)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     unit: NDArray[np.float64] = vector / np.linalg.norm(vector)
     return unit
-
-
-def _area(affine: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(affine[:3, 0]) * np.linalg.norm(affine[:3, 1]))
 
 
 def _perpendicular(plane: NDArray[np.bool_], unit: NDArray[np.float64], affine: NDArray[np.float64]) -> float:

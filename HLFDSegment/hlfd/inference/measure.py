@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from hlfd.inference.diameters import axial_diameters, diameter, row_ends, to_ras
+from hlfd.inference.diameters import axial_diameters, diameter, corners, to_ras
 from hlfd.inference.quality_lesions import LesionEvidence
 from hlfd.inference.result import Lesion, Structure
 from hlfd.inference.roles import Roles
@@ -47,7 +47,7 @@ def measure_structure(image: Image, label: Label, lesions: tuple[Lesion, ...]) -
     inside = mask[crop]
     values = image.hu[crop][inside].astype(np.float64)
     own = [lesion.longest_diameter_mm for lesion in lesions if lesion.value == label.value]
-    longest = max(own) if own else diameter(to_ras(row_ends(inside) + np.array(low), image.affine), image.affine)
+    longest = max(own) if own else diameter(to_ras(corners(inside) + np.array(low), image.affine), image.affine)
     voxels = len(values)
     return Structure(
         label.name, label.value, voxels, voxels * image.voxel_ml, longest, float(values.mean()), float(values.std())
@@ -120,7 +120,7 @@ def _lesion(image: Image, label: Label, inside: NDArray[np.bool_], first: list[i
         value=label.value,
         side=side_of((z, y, x)),
         volume_ml=len(values) * image.voxel_ml,
-        longest_diameter_mm=diameter(to_ras(row_ends(inside), affine), affine),
+        longest_diameter_mm=diameter(to_ras(corners(inside), affine), affine),
         axial_long_mm=long,
         axial_short_mm=short,
         hu_mean=float(values.mean()),
