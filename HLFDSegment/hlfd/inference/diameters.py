@@ -98,7 +98,7 @@ def _most(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.fl
     """Return what no diameter of a slice exceeds, in mm: the diagonal between its outermost voxels and one voxel."""
     spans = []
     for axis in (2, 1):
-        filled = mask.any(axis=3 - axis)
+        filled: NDArray[np.bool_] = np.asarray(mask.any(axis=3 - axis))
         spans.append(filled.shape[1] - 1 - filled.argmax(axis=1) - filled[:, ::-1].argmax(axis=1))
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
     between = np.hypot(spans[0] * spacing[0], spans[1] * spacing[1])

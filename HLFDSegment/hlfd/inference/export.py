@@ -1,7 +1,7 @@
 """From logits on a working grid to labels on the volume's grid, without full-resolution logits.
 
 Slab by slab, each class is interpolated and compared with the best so far. Only the box around what is not background
-on the working grid is visited: interpolation is a weighted mean, so where the background leads at all eight neighbours
+in the slab is visited: interpolation is a weighted mean, so where the background leads at all eight neighbours
 it leads between them too. The labels equal those of interpolating all logits and taking the argmax.
 """
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hlfd.preprocess.components import index_box
 from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame, box_slices, grid_corners, index_range, sitk_image
 from hlfd.preprocess.grid import Grid
-from hlfd.preprocess.resample import Axis, lerp, run_threaded
+from hlfd.preprocess.resample import Axis, lerp
+from hlfd.threads import run_threaded
 
 _SLAB = 16
 IndexBox = tuple[list[int], list[int]]
@@ -78,29 +79,45 @@ def _export_aligned(
     target = out[box_slices(low, high)]
 
     def work(begin: int) -> None:
-        planes: dict[int, NDArray[np.float32]] = {}
-        for k in range(begin, min(begin + _SLAB, len(z.lower))):
-            below, above = int(z.lower[k]), int(z.upper[k])
-            planes = {n: planes[n] if n in planes else _upsampled(logits, n, y, x) for n in {below, above}}
-            labels = _argmax_between(planes[below], planes[above], z.weight[k])
-            _write(labels, values, split, target[k])
+        end = min(begin + _SLAB, len(z.lower))
+        part = slice(int(z.lower[begin]), int(z.upper[end - 1]) + 1)
+        # Again only what the slab's own foreground needs: an organ fills a third of the box around it.
+        foreground: NDArray[np.bool_] = np.asarray((logits[1:, part] > logits[0, part]).any(axis=(0, 1)))
+        first, last = index_box(foreground)
+        if first == last:
+            return
+        (y1, y2, rows), (x1, x2, columns) = (
+            _within(plan, max(0, a - 1), min(n, b + 1)) for plan, a, b, n in zip((y, x), first, last, grid.shape[1:])
+        )
+        planes = lerp(lerp(logits[:, part], 3, columns), 2, rows)
+        outputs = slice(begin, end)
+        labels = _argmax_between(
+            planes, z.lower[outputs] - part.start, z.upper[outputs] - part.start, z.weight[outputs]
+        )
+        _write(labels, values, max(0, split - x1), target[outputs, y1:y2, x1:x2])
 
     run_threaded(work, list(range(0, len(z.lower), _SLAB)), frame.threads)
     return low, high
 
 
-def _upsampled(logits: NDArray[np.float32], n: int, y: Axis, x: Axis) -> NDArray[np.float32]:
-    """Return plane ``n`` of all classes interpolated in plane, (classes, y, x)."""
-    return lerp(lerp(np.ascontiguousarray(logits[:, n]), 2, x), 1, y)
+def _within(plan: Axis, low: int, high: int) -> tuple[int, int, Axis]:
+    """Return the outputs (first, end) that lie between working voxels ``low`` <= n < ``high``, and their plan."""
+    first = int(np.searchsorted(plan.lower, low))
+    end = max(first, int(np.searchsorted(plan.upper, high)))
+    inside = slice(first, end)
+    return first, end, Axis(0, 1, plan.blocks, plan.lower[inside], plan.upper[inside], plan.weight[inside])
 
 
-def _argmax_between(below: NDArray[np.float32], above: NDArray[np.float32], weight: np.float32) -> NDArray[np.uint8]:
-    """Return the argmax over classes of ``(1 - weight) * below + weight * above`` by a running maximum."""
+def _argmax_between(
+    planes: NDArray[np.float32], below: NDArray[np.intp], above: NDArray[np.intp], weight: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Return the argmax over classes between ``planes`` (classes, z, y, x) below and above, by a running maximum."""
+    weight = weight[:, None, None]
     keep = np.float32(1) - weight
-    labels = np.zeros(below.shape[1:], np.uint8)
-    best = below[0] * keep + above[0] * weight
-    for index in range(1, len(below)):
-        value = below[index] * keep + above[index] * weight
+    best = planes[0][below] * keep + planes[0][above] * weight
+    labels = np.zeros(best.shape, np.uint8)
+    for index in range(1, len(planes)):
+        value = planes[index][below] * keep + planes[index][above] * weight
         np.putmask(labels, value > best, np.uint8(index))
         np.maximum(best, value, out=best)
     return labels

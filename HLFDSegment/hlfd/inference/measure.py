@@ -9,13 +9,14 @@ from typing import Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from hlfd.inference.diameters import axial_diameters, diameter, corners, to_ras
+from hlfd.inference.diameters import axial_diameters, corners, diameter, to_ras
 from hlfd.inference.quality_lesions import LesionEvidence
 from hlfd.inference.result import Lesion, Structure
 from hlfd.inference.roles import Roles
 from hlfd.labels import Label
 from hlfd.preprocess.components import components, index_box
 from hlfd.preprocess.frame import box_slices
+from hlfd.threads import run_threaded
 
 SideOf = Callable[[tuple[float, float, float]], str]
 EvidenceOf = Callable[[Label, NDArray[np.int64]], Optional[LesionEvidence]]
@@ -61,6 +62,7 @@ def find_lesions(
     min_ml: float,
     evidence_of: EvidenceOf,
     doubtful: Doubtful = lambda evidence, volume_ml: False,
+    threads: int = 1,
 ) -> list[tuple[Lesion, LesionEvidence | None]]:
     """Return the lesions with what speaks for them, largest first, numbered from 1.
 
@@ -68,7 +70,7 @@ def find_lesions(
     ``side_of`` takes a (z, y, x) index and returns "left", "right" or ""; ``evidence_of`` takes the label and (n, 3)
     such indices.
     """
-    lesions: list[tuple[Lesion, LesionEvidence | None]] = []
+    kept: list[tuple[Label, NDArray[np.bool_], list[int], LesionEvidence | None]] = []
     for label in roles.lesion_labels:
         mask = image.labels == label.value
         low, high = index_box(mask)
@@ -89,8 +91,9 @@ def find_lesions(
             if doubtful(evidence, volume_ml):
                 _give_back(image.labels, inside, first, last, roles)
             else:
-                lesions.append((_lesion(image, label, inside, first, side_of), evidence))
-    lesions.sort(key=lambda pair: -pair[0].volume_ml)
+                kept.append((label, inside, first, evidence))
+    measured = run_threaded(lambda part: _lesion(image, *part[:3], side_of), kept, threads)
+    lesions = sorted(zip(measured, [part[3] for part in kept]), key=lambda pair: -pair[0].volume_ml)
     return [(replace(lesion, number=n), evidence) for n, (lesion, evidence) in enumerate(lesions, 1)]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +20,18 @@ from hlfd.inference.postprocess import argmax_labels, clean_region, give_back, r
 from hlfd.inference.quality import NOTHING, UNLIKE, Quality, evidence_at
 from hlfd.inference.quality_image import (
     Facts,
-    ImageFacts,
-    LocatorFacts,
     OrganFacts,
     image_facts,
     located_share,
     locator_facts,
     refined_share,
 )
-from hlfd.inference.quality_lesions import LesionEvidence, RegionEvidence, gather_evidence
+from hlfd.inference.quality_lesions import LesionEvidence, gather_evidence
 from hlfd.inference.regions import Found, RegionRules, find_regions, side_of
 from hlfd.inference.result import Lesion, SegmentationResult, Structure
-from hlfd.inference.roles import Roles, is_cyst, make_roles
+from hlfd.inference.roles import is_cyst, make_roles
 from hlfd.inference.running import Running
+from hlfd.inference.steps import Examined, Exported, Judged, Located, Refined, Regions
 from hlfd.inference.tiling import Backend, predict
 from hlfd.labels import Label
 from hlfd.models.package import ModelPackage, NetworkEntry
@@ -39,72 +39,10 @@ from hlfd.preprocess.body import Body, find_body
 from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame, box_slices, make_frame
 from hlfd.preprocess.grid import Box, Grid, Triple, grid_over
 from hlfd.preprocess.orientation import Canonical, canonical
+from hlfd.threads import run_threaded
 from hlfd.volume import LabelMap, Volume
 
 _SMALLEST_CAP_MB = 64.0
-
-
-@dataclass(frozen=True)
-class Located:
-    """The regions of a volume: boxes in mm of ``frame``, the patient's middle, what was odd, and the facts."""
-
-    frame: AlignedFrame | ObliqueFrame
-    boxes: tuple[Box, ...]
-    midline: float
-    warnings: tuple[str, ...]
-    image: ImageFacts
-    locator: LocatorFacts | None
-
-
-@dataclass(frozen=True)
-class _Regions:
-    """What to refine: boxes, how surely each holds an organ, what the locator found, None without a locator, and how
-    far boxes may grow."""
-
-    boxes: list[Box]
-    shares: list[float]
-    found: Found | None = None
-    locator: LocatorFacts | None = None
-    limits: Box | None = None
-
-
-@dataclass(frozen=True)
-class _Refined:
-    """One region as the refiner sees it: its box, exact grid, logits (classes, z, y, x), labels (z, y, x), middle."""
-
-    box: Box
-    grid: Grid
-    logits: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    plane: float
-
-    def mass(self, roles: Roles) -> int:
-        """Return the number of voxels of masses."""
-        return int(np.isin(self.labels, roles.lesions).sum())
-
-
-@dataclass(frozen=True)
-class _Exported:
-    """One refined region: its box, the plane between the sides, the index box that was written, and what it shows."""
-
-    box: Box
-    plane: float
-    low: list[int]
-    high: list[int]
-    organ: OrganFacts | None = None
-    lesions: RegionEvidence | None = None
-    left_out_ml: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A result, and the numbers that its confidences and warnings are made of: one evidence per lesion."""
-
-    result: SegmentationResult
-    image: ImageFacts
-    locator: LocatorFacts | None
-    organs: tuple[OrganFacts, ...]
-    evidence: tuple[LesionEvidence | None, ...]
 
 
 class Segmenter:
@@ -150,13 +88,15 @@ class Segmenter:
             run.warn("No body was found in the image; all of it was searched.")
         run.progress(0.05, 1)
         image = image_facts(frame, body.box)
-        regions = _Regions([], []) if self._unlike(image, NOTHING, run) else self._regions(frame, body, run)
+        regions = Regions([], []) if self._unlike(image, NOTHING, run) else self._regions(frame, body, run)
         labels = np.zeros(volume.shape, np.uint8)
         seen = view.orientation.view(labels)
-        exported: list[_Exported] = []
-        for box, share in zip(regions.boxes, regions.shares):
-            exported.append(self._export(self._refine(frame, box, body, regions, run), frame, share, seen, run))
-            run.progress(run.done + 0.65 / len(regions.boxes), 1)
+        refined = self._refine(frame, body, regions, run)
+        judged = run_threaded(lambda pair: self._judge(*pair), list(zip(refined, regions.shares)), self.threads)
+        exported = []
+        for region, verdict in zip(refined, judged):
+            exported.append(self._export(region, verdict, frame, seen, run))
+            run.progress(run.done + 0.15 / len(refined), 1)
         if not labels.any() and self.quality.limits is not None and not any(w.startswith(UNLIKE) for w in run.warnings):
             run.warn(self.quality.no_organ)  # what the locator took for one was none
         run.stage("measure")
@@ -177,9 +117,9 @@ class Segmenter:
             timing=run.timing,
             warnings=tuple(run.warnings),
             regions=tuple(_ras_box(frame, e.box) for e in exported),
-            left_out_ml=tuple(sorted((ml for e in exported for ml in e.left_out_ml), reverse=True)),
+            left_out_ml=tuple(sorted((ml for verdict in judged for ml in verdict.left_out_ml), reverse=True)),
         )
-        organs = tuple(e.organ for e in exported if e.organ is not None)
+        organs = tuple(e.judged.organ for e in exported if e.judged is not None)
         return Examined(result, image, regions.locator, organs, evidence)
 
     def locate(self, volume: Volume, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> Located:
@@ -195,20 +135,20 @@ class Segmenter:
         """Return the refiner's logits (classes, z, y, x) of HU (z, y, x) at its spacing, padded to its divisor."""
         return self._predict(self.package.refiner, hu, Running(ignore, cancel))
 
-    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: Running) -> _Regions:
+    def _regions(self, frame: AlignedFrame | ObliqueFrame, body: Body, run: Running) -> Regions:
         """Return what to refine: where the locator finds the organ, or the whole body."""
         locator = self.package.locator
         if self.settings.mode == "box" or locator is None:
             if self.settings.mode == "roi":
                 run.warn("This model has no locator, so the whole body was searched.")
-            return _Regions([body.box], [1.0])
+            return Regions([body.box], [1.0])
         run.stage("locate")
         grid, padded = grid_over(body.box, locator.spacing_mm), grid_over(body.box, locator.spacing_mm, locator.divisor)
         logits = self._predict(locator, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), grid.shape))]
         back = body.box.low[1] + self.rules.posterior_share * (body.box.high[1] - body.box.low[1])
         facts, labels = locator_facts(logits), argmax_labels(logits)
         if self._unlike(facts, NOTHING, run):
-            return _Regions([], [], None, facts)
+            return Regions([], [], None, facts)
         found = find_regions(labels, grid, locator.classes, body.midline, self.rules, back)
         run.progress(0.3, 1)
         if found.boxes:
@@ -217,25 +157,33 @@ class Segmenter:
             classes = [locator.classes.index(organ) for organ in self.rules.organs]
             mask = found.support & np.isin(labels, classes)
             shares = [located_share(logits, mask, grid, box, classes) for box in boxes]
-            return _Regions(boxes, shares, found, facts, limits)
+            return Regions(boxes, shares, found, facts, limits)
         # A model that knows its limits does not go on where it saw no organ: it would invent one.
         if self.quality.limits is not None:
             run.warn(self.quality.no_organ)
-            return _Regions([], [], found, facts)
+            return Regions([], [], found, facts)
         organs = " or ".join(self.rules.organs)
         if self.settings.mode == "roi":
             run.warn(f"No {organs} was found; the result is empty. Mode box searches the whole body.")
-            return _Regions([], [], found, facts)
+            return Regions([], [], found, facts)
         run.warn(f"No {organs} was found at low resolution, so the whole body was searched; check the result.")
-        return _Regions([body.box], [1.0], None, facts)
+        return Regions([body.box], [1.0], None, facts)
+
+    @property
+    def _forced(self) -> bool:
+        """Whether the user wants something marked, whatever the image looks like."""
+        return self.settings.mode == "box"
+
+    def _warning(self, facts: Facts, consequence: str) -> str | None:
+        """Return what to say of facts that are unlike the training."""
+        return self.quality.warning(facts, "Check every part of the result." if self._forced else consequence)
 
     def _unlike(self, facts: Facts, consequence: str, run: Running) -> bool:
-        """Warn of what is unlike the training; return whether to mark nothing, which ``mode`` box overrides."""
-        forced = self.settings.mode == "box"
-        warning = self.quality.warning(facts, "Check every part of the result." if forced else consequence)
+        """Warn of what is unlike the training; return whether to mark nothing."""
+        warning = self._warning(facts, consequence)
         if warning is not None:
             run.warn(warning)
-        return warning is not None and not forced
+        return warning is not None and not self._forced
 
     def _predict(self, entry: NetworkEntry, hu: NDArray[np.float32], run: Running) -> NDArray[np.float32]:
         """Run a network; when the GPU has no memory left, with smaller tiles, in the end on the CPU."""
@@ -256,52 +204,64 @@ class Segmenter:
                     )
                     cap = float(self.settings.memory_mb)
 
-    def _refine(
-        self, frame: AlignedFrame | ObliqueFrame, box: Box, body: Body, regions: _Regions, run: Running
-    ) -> _Refined:
-        """Refine one region, and again a larger one where a mass reaches its end."""
+    def _refine(self, frame: AlignedFrame | ObliqueFrame, body: Body, regions: Regions, run: Running) -> list[Refined]:
+        """Refine all regions, and again a larger one where a mass reaches the end of one."""
         found, limits = regions.found, regions.limits
-        refined = self._look(frame, box, body, found, run)
+        refined = self._look(frame, [(box, found) for box in regions.boxes], body, run)
         if found is None or limits is None:
             return refined
+        support = [found] * len(refined)
+        growing = list(range(len(refined)))
         for _ in range(MOST_TIMES):
-            seen = refined.labels, refined.grid, self.roles.lesions, refined.box
-            wider = follow_masses(*seen, limits, found, self.rules)
-            if wider is None:
-                break
-            box, found = wider
-            again = self._look(frame, box, body, found, run)
-            if again.mass(self.roles) < refined.mass(self.roles) / 2:
-                break  # with more around it, it looks like none
-            refined = again
+            wider = {}
+            for n in growing:
+                seen = refined[n].labels, refined[n].grid, self.roles.lesions, refined[n].box
+                place = follow_masses(*seen, limits, support[n], self.rules)
+                if place is not None:
+                    wider[n] = place
+            growing = []
+            for n, again in zip(wider, self._look(frame, list(wider.values()), body, run)):
+                if again.mass(self.roles) < refined[n].mass(self.roles) / 2:
+                    continue  # with more around it, it looks like none
+                refined[n], support[n] = again, wider[n][1]
+                growing.append(n)
         return refined
 
     def _look(
-        self, frame: AlignedFrame | ObliqueFrame, box: Box, body: Body, found: Found | None, run: Running
-    ) -> _Refined:
-        """Run the refiner on ``box`` and clean what it says."""
+        self,
+        frame: AlignedFrame | ObliqueFrame,
+        places: Sequence[tuple[Box, Found | None]],
+        body: Body,
+        run: Running,
+    ) -> list[Refined]:
+        """Run the refiner on the boxes, one after the other, and clean what it says, all at once."""
+        if not places:
+            return []
         run.stage("refine")
         entry = self.package.refiner
-        exact, padded = grid_over(box, entry.spacing_mm), grid_over(box, entry.spacing_mm, entry.divisor)
-        logits = self._predict(entry, frame.sample(padded), run)[(slice(None), *box_slices((0, 0, 0), exact.shape))]
-        run.stage("postprocess")
-        labels = argmax_labels(logits)
-        outside = None if found is None else found.outside(exact)
-        plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline, outside)
-        return _Refined(box, exact, logits, labels, plane)
+        raw = []
+        for box, found in places:
+            exact, padded = grid_over(box, entry.spacing_mm), grid_over(box, entry.spacing_mm, entry.divisor)
+            logits = self._predict(entry, frame.sample(padded), run)
+            raw.append((box, found, exact, logits[(slice(None), *box_slices((0, 0, 0), exact.shape))]))
+            run.progress(run.done + (0.8 - run.done) / (len(places) + 1), 1)
 
-    def _export(
-        self,
-        refined: _Refined,
-        frame: AlignedFrame | ObliqueFrame,
-        located: float,
-        out: NDArray[np.uint8],
-        run: Running,
-    ) -> _Exported:
-        """Leave out of a region what is doubtful and write its labels into the canonical array ``out``."""
-        box, exact, logits, labels, plane = refined.box, refined.grid, refined.logits, refined.labels, refined.plane
+        def clean(look: tuple[Box, Found | None, Grid, NDArray[np.float32]]) -> Refined:
+            box, found, exact, logits = look
+            labels = argmax_labels(logits)
+            outside = None if found is None else found.outside(exact)
+            plane = clean_region(logits, labels, exact, self.roles, self.rules, body.midline, outside)
+            return Refined(box, exact, logits, labels, plane)
+
+        run.stage("postprocess")
+        return run_threaded(clean, raw, self.threads)
+
+    def _judge(self, refined: Refined, located: float) -> Judged:
+        """Leave out of a region what is doubtful; ``located`` is how surely the locator saw an organ there."""
+        exact, logits, labels = refined.grid, refined.logits, refined.labels
         organ = OrganFacts(located, refined_share(logits, labels, self.roles))
-        if labels.any() and self._unlike(organ, "Nothing was marked there.", run):
+        warning = self._warning(organ, "Nothing was marked there.") if labels.any() else None
+        if warning is not None and not self._forced:
             relabel(logits, labels, labels > 0, 0)
         lesions = gather_evidence(logits, labels, exact, self.roles)
         doubtful = [n for n, of in enumerate(lesions.lesions, 1) if self._doubtful(of)]
@@ -309,12 +269,26 @@ class Segmenter:
             give_back(logits, labels, lesions.mask(doubtful, exact), self.roles)
         volumes = (lesions.lesions[n - 1].volume_ml for n in doubtful)
         left_out = tuple(ml for ml in volumes if ml >= self.settings.min_tumor_ml)
+        return Judged(organ, lesions, left_out, warning)
+
+    def _export(
+        self,
+        refined: Refined,
+        judged: Judged,
+        frame: AlignedFrame | ObliqueFrame,
+        out: NDArray[np.uint8],
+        run: Running,
+    ) -> Exported:
+        """Write the labels of a region into the canonical array ``out``."""
+        if judged.warning is not None:
+            run.warn(judged.warning)
         run.stage("export")
-        if not labels.any():
-            return _Exported(box, plane, [0, 0, 0], [0, 0, 0], left_out_ml=left_out)
-        values = Values(np.array(self.roles.left, np.uint8), np.array(self.roles.right, np.uint8), plane)
-        low, high = export_labels(*crop_to_foreground(logits, exact, labels), frame, values, out)
-        return _Exported(box, plane, low, high, organ, lesions, left_out)
+        if not refined.labels.any():
+            return Exported(refined.box, refined.plane, [0, 0, 0], [0, 0, 0])
+        values = Values(np.array(self.roles.left, np.uint8), np.array(self.roles.right, np.uint8), refined.plane)
+        inside = crop_to_foreground(refined.logits, refined.grid, refined.labels)
+        low, high = export_labels(*inside, frame, values, out)
+        return Exported(refined.box, refined.plane, low, high, judged)
 
     def _doubtful(self, evidence: LesionEvidence) -> bool:
         confidence = self.quality.lesion(evidence)
@@ -326,10 +300,10 @@ class Segmenter:
         view: Canonical,
         frame: AlignedFrame | ObliqueFrame,
         labels: NDArray[np.uint8],
-        exported: list[_Exported],
+        exported: list[Exported],
         body: Body,
     ) -> tuple[tuple[Structure, ...], tuple[Lesion, ...], tuple[LesionEvidence | None, ...]]:
-        written = [e for e in exported if min(e.high) > 0] or [_Exported(body.box, 0.0, [0, 0, 0], [1, 1, 1])]
+        written = [e for e in exported if min(e.high) > 0] or [Exported(body.box, 0.0, [0, 0, 0], [1, 1, 1])]
         low = np.min([e.low for e in written], axis=0).tolist()
         high = np.max([e.high for e in written], axis=0).tolist()
         affine = view.affine.copy()
@@ -341,7 +315,7 @@ class Segmenter:
             planes = [e.plane for e in exported if e.box.touches(Box(point, point))]
             return side_of(point[2], planes[0] if planes else body.midline) if self.rules.sided else ""
 
-        regions = [e.lesions for e in exported if e.lesions is not None]
+        regions = [e.judged.lesions for e in exported if e.judged is not None]
 
         def evidence(label: Label, points: NDArray[np.int64]) -> LesionEvidence | None:
             return evidence_at(regions, frame.positions(points + low), is_cyst(label.name))
@@ -352,11 +326,13 @@ class Segmenter:
         limit = self.settings.min_tumor_ml
         found = [
             (lesion, None if known is None else known.sized(lesion.volume_ml))
-            for lesion, known in find_lesions(image, self.roles, side, limit, evidence, doubtful)
+            for lesion, known in find_lesions(image, self.roles, side, limit, evidence, doubtful, self.threads)
         ]
         lesions = tuple(replace(lesion, confidence=self.quality.lesion(known)) for lesion, known in found)
-        structures = tuple(measure_structure(image, label, lesions) for label in self.package.labels)
-        return structures, lesions, tuple(known for _, known in found)
+        structures = run_threaded(
+            lambda label: measure_structure(image, label, lesions), self.package.labels, self.threads
+        )
+        return tuple(structures), lesions, tuple(known for _, known in found)
 
 
 def _ras_box(frame: AlignedFrame | ObliqueFrame, box: Box) -> tuple[Triple, Triple]:

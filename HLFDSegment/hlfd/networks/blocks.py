@@ -53,7 +53,9 @@ def thinned(x: Tensor, stride: int) -> Tensor:
     in the backward pass on one thread when the channels are no multiple of 8 (seen with torch 2.13 and valgrind in
     jit_avx2_1x1_convolution_bwd_weights_t).
     """
-    return x if stride == 1 else x[(..., *[slice(None, None, stride)] * (x.ndim - 2))]
+    for axis in range(2, x.ndim):
+        x = x[(slice(None),) * axis + (slice(None, None, stride),)]
+    return x
 
 
 def transposed(

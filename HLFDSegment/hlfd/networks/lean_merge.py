@@ -2,15 +2,22 @@
 
 A head that is a transposed convolution with kernel = stride computes, per coarse voxel, stride^3 logits of every
 trained class. Merging needs no neighbours, so it can be done there, on channels, and only the few merged classes go
-to the full grid. The sum over the members of a group is a 1x1x1 convolution with ones, which runs at the rate of a
-matrix product. Measured with 13 trained and 4 merged classes on two CPU cores (OpenVINO, 96^3): 0.16 s after the
-head, 0.08 s before it, as fast as a network trained with 4 classes.
+to the full grid. What is left is memory traffic, so every step is a 1x1x1 convolution with all that follows it inside:
+
+- the logits of all members of groups, less a shift, through a sigmoid, which far below zero is the exponential and
+  which OpenVINO computes inside the convolution, as it does not with an exponential;
+- their sums, a convolution with ones, and the logarithm;
+- the logits of groups of one, plus the sums at their places, instead of a concatenation, plus the shift.
+
+Measured with 8 trained and 4 merged classes on two CPU cores (OpenVINO, 112x96x96 voxels): 14 ms where exponential and
+concatenation took 22, of a pass of 58.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +28,10 @@ from hlfd.networks.base import SegmentationNetwork
 from hlfd.networks.merge import MergeClasses
 from hlfd.networks.s2d_unet import S2dUnet
 
-_LARGEST = 80.0  # exp stays finite in float32; logits of a trained network are far smaller
+_SHIFT = 50.0
+"""sigmoid(x - 50) is exp(x - 50) to 3e-7 up to x = 35; the largest logit seen of the shipped networks is 27."""
+_SMALLEST = -36.0
+"""exp(-36 - 50) is still a normal number in float32. Of a group as unlikely as that nothing more is known."""
 
 
 class LeanMerge(SegmentationNetwork):
@@ -39,19 +49,24 @@ class LeanMerge(SegmentationNetwork):
         stride = int(head.stride[0])
         self.network = copy.deepcopy(network)
         self.network.head = nn.Identity()
-        self.members = nn.ModuleList(_coarse_head(head, group) for group in merged.groups)
-        self.sums = nn.ModuleList(_sum_of_members(len(group), stride**3) for group in merged.groups)
+        places = stride**3
+        several = [number for number, group in enumerate(merged.groups) if len(group) > 1]
+        self.members = _coarse_head(head, [c for number in several for c in merged.groups[number]])
+        self.sums = _channels(_belonging([len(merged.groups[number]) for number in several]), places)
+        self.place = _channels(torch.eye(len(merged.groups))[:, several], places)
+        self.rest = _coarse_head(head, [group[0] for group in merged.groups])
+        with torch.no_grad():
+            for number in several:
+                channels = slice(number * places, (number + 1) * places)
+                self.rest.weight[channels] = 0.0
+                self.rest.bias[channels] = _SHIFT  # type: ignore[index]
         self.upsample = _depth_to_space(len(merged.groups), stride)
 
     def logits(self, image: Tensor) -> Tensor:
         """Compute the merged logits of a checked input."""
         features = self.network.logits(image)
-        merged = []
-        for members, total in zip(self.members, self.sums):
-            logits = members(features)
-            single = isinstance(total, nn.Identity)
-            merged.append(logits if single else total(logits.clamp(-_LARGEST, _LARGEST).exp()).log())
-        result: Tensor = self.upsample(torch.cat(merged, 1))
+        shifted = self.members(features).clamp(_SMALLEST, _SHIFT) - _SHIFT
+        result: Tensor = self.upsample(self.place(self.sums(shifted.sigmoid()).log()) + self.rest(features))
         return result
 
 
@@ -61,28 +76,34 @@ def can_be_lean(module: nn.Module) -> bool:
         isinstance(module, MergeClasses)
         and isinstance(module.network, S2dUnet)
         and module.network.description.spatial_dims == 3
+        and any(len(group) > 1 for group in module.groups)
     )
 
 
-def _coarse_head(head: nn.ConvTranspose3d, group: tuple[int, ...]) -> nn.Conv3d:
-    """Return a 1x1x1 convolution to channels (class of the group, place inside a coarse voxel)."""
+def _coarse_head(head: nn.ConvTranspose3d, classes: Sequence[int]) -> nn.Conv3d:
+    """Return a 1x1x1 convolution to channels (one of ``classes``, place inside a coarse voxel)."""
     places = math.prod(head.kernel_size)
-    conv = nn.Conv3d(head.in_channels, places * len(group), 1)
+    conv = nn.Conv3d(head.in_channels, places * len(classes), 1)
     with torch.no_grad():
-        weight = head.weight[:, list(group)].reshape(head.in_channels, -1)
+        weight = head.weight[:, list(classes)].reshape(head.in_channels, -1)
         conv.weight.copy_(weight.T.reshape(-1, head.in_channels, 1, 1, 1))
-        bias = torch.zeros(len(group)) if head.bias is None else head.bias[list(group)]
+        bias = torch.zeros(len(classes)) if head.bias is None else head.bias[list(classes)]
         conv.bias.copy_(bias.repeat_interleave(places))  # type: ignore[union-attr]
     return conv.requires_grad_(False)
 
 
-def _sum_of_members(members: int, places: int) -> nn.Module:
-    """Return a 1x1x1 convolution that adds channels (class, place) over the classes."""
-    if members == 1:
-        return nn.Identity()
-    conv = nn.Conv3d(members * places, places, 1, bias=False)
+def _belonging(sizes: Sequence[int]) -> Tensor:
+    """Return ones (groups, members) where a member belongs to a group; groups of ``sizes`` follow each other."""
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return (torch.arange(len(sizes))[:, None] == group).float()
+
+
+def _channels(matrix: Tensor, places: int) -> nn.Conv3d:
+    """Return a 1x1x1 convolution from channels (column of ``matrix``, place) to (row, the same place)."""
+    rows, columns = matrix.shape
+    conv = nn.Conv3d(columns * places, rows * places, 1, bias=False)
     with torch.no_grad():
-        conv.weight.copy_(torch.eye(places).repeat(1, members).reshape(places, -1, 1, 1, 1))
+        conv.weight.copy_(torch.kron(matrix, torch.eye(places)).reshape(rows * places, -1, 1, 1, 1))
     return conv.requires_grad_(False)
 
 

@@ -8,18 +8,17 @@ of OpenBLAS go on spinning for 50 ms after one, which made the network that foll
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlfd.preprocess.intensity import CLIP_HU
+from hlfd.threads import run_threaded
 
 _SAFE_INT16_BLOCK = 8  # so many clipped HU values sum up within int16
-_SLAB = 8
+_SLAB = 16
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,12 @@ def _slabs(blocks: int, factor: int) -> Iterator[tuple[int, int]]:
 
 
 def _reduce_slab(slab: NDArray, z: Axis, y: Axis, x: Axis) -> NDArray[np.float32]:
-    values = to_clipped_int16(slab)
-    block = z.factor * y.factor * x.factor
-    if block > _SAFE_INT16_BLOCK:
-        values = values.astype(np.int32)
+    values: NDArray = to_clipped_int16(slab)
+    block = 1
     for axis, plan in enumerate((z, y, x)):
+        block *= plan.factor
+        if block > _SAFE_INT16_BLOCK and values.dtype == np.int16:
+            values = values.astype(np.int32)
         values = _sum_blocks(values, axis, plan.factor)
     means = values.astype(np.float32)
     means *= np.float32(1 / block)
@@ -121,13 +121,3 @@ def resample(array: NDArray, axes: tuple[Axis, Axis, Axis], threads: int = 1) ->
     run_threaded(work, list(_slabs(z.blocks, z.factor)), threads)
     same = len(z.lower) == z.blocks and not z.weight.any() and bool((z.lower == np.arange(z.blocks)).all())
     return reduced if same else lerp(reduced, 0, z)
-
-
-def run_threaded(work: Callable[[Any], None], items: list[Any], threads: int) -> None:
-    """Call ``work`` on every item in up to ``threads`` threads (NumPy frees the interpreter while it computes)."""
-    if threads < 2 or len(items) < 2:
-        for item in items:
-            work(item)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, items))

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from hlfd.errors import CancelledError, HlfdError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Stage, Warn, ignore
-from hlfd.inference.segmenter import Located, Segmenter
+from hlfd.inference.segmenter import Segmenter
+from hlfd.inference.steps import Located
 from hlfd.io import read_volume
 from hlfd.preprocess.grid import grid_over
 from hlfd.project.checks import as_stored, voxel_checksum

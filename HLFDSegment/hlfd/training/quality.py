@@ -19,7 +19,8 @@ from hlfd.errors import ConfigError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Warn, ignore
 from hlfd.files import write_json
 from hlfd.inference.quality_lesions import LesionEvidence
-from hlfd.inference.segmenter import Examined, Segmenter
+from hlfd.inference.segmenter import Segmenter
+from hlfd.inference.steps import Examined
 from hlfd.metrics.lesions import true_components
 from hlfd.models.amend import add_quality
 from hlfd.models.package import ModelPackage, load_package

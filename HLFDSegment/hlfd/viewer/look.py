@@ -15,7 +15,8 @@ from torch import Tensor
 from hlfd.config import look_up
 from hlfd.errors import ConfigError, EmptyInputError
 from hlfd.events import CancelToken, OnEvent, ProgressClock, Stage, Warn, ignore
-from hlfd.inference.segmenter import Located, Segmenter
+from hlfd.inference.segmenter import Segmenter
+from hlfd.inference.steps import Located
 from hlfd.preprocess.intensity import window_channels
 from hlfd.viewer import compare, maps
 from hlfd.viewer.networks import Seen, Viewed, class_groups

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from hlfd.events import CancelToken
 from hlfd.inference.postprocess import argmax_labels
-from hlfd.inference.segmenter import Located, Segmenter
+from hlfd.inference.segmenter import Segmenter
+from hlfd.inference.steps import Located
 from hlfd.preprocess.frame import AlignedFrame, ObliqueFrame
 from hlfd.preprocess.grid import Grid
 from hlfd.viewer.networks import class_groups, group_masks
