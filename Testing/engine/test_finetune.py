@@ -19,9 +19,10 @@ from hlfd.config import SegmentSettings
 from hlfd.errors import CancelledError, ConfigError, InputError, ModelError, UsageError
 from hlfd.events import CancelToken, Metric, Warn, ignore
 from hlfd.inference import Segmenter
+from hlfd.inference.backends import OpenvinoBackend
 from hlfd.io import read_label_map, read_volume, write_label_map, write_volume
 from hlfd.labels import KIDNEY_LABELS, LIVER_LABELS
-from hlfd.models.amend import add_quality, add_teacher
+from hlfd.models.amend import add_quality, add_teacher, export_again
 from hlfd.models.package import file_sha256, load_package
 from hlfd.models.registry import next_version, version_key
 from hlfd.models.writer import PackageFacts, TrainedNetwork, write_package
@@ -136,6 +137,21 @@ def test_a_package_gets_the_teacher_of_another_and_its_student_stays_bit_for_bit
         add_teacher(plain, package, "1.2.1")
     with pytest.raises(ModelError, match="has no teacher"):
         add_teacher(package, plain, "1.2.2")
+
+
+def test_a_version_with_new_openvino_networks_keeps_weights_and_answers(package):
+    made = export_again(package, "1.2.9")
+    roles = [role for role, entry in package.networks().items() if entry.openvino is not None]
+    assert roles
+    for role in roles:
+        old, new = package.networks()[role], made.networks()[role]
+        assert file_sha256(old.weights) == file_sha256(new.weights)
+        channels = np.random.default_rng(0).uniform(-1, 1, (1, len(old.windows), *(2 * old.divisor,) * 3))
+        answers = [OpenvinoBackend.load(entry, 1).infer(channels.astype(np.float32)) for entry in (old, new)]
+        np.testing.assert_allclose(*answers, atol=1e-4)
+    assert load_package(package.folder).version == "1.2.0"
+    with pytest.raises(ModelError, match="there already"):
+        export_again(package, "1.2.9")
 
 
 def test_it_learns_from_a_few_cases(cases, tmp_path):

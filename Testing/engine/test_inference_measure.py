@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hlfd.inference.diameters import axial_diameters, diameter, corners, to_ras
+from hlfd.inference.diameters import axial_diameters, corners, diameter, to_ras
 from hlfd.inference.measure import Image, find_lesions, measure_structure
 from hlfd.inference.roles import make_roles
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_TUMOR

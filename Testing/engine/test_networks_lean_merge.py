@@ -20,8 +20,19 @@ def image():
     return torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(1))
 
 
-def test_merging_before_the_head_equals_merging_after_it(merged, image):
-    torch.testing.assert_close(LeanMerge(merged)(image), merged(image), atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("sigmoid", [True, False])
+def test_merging_before_the_head_equals_merging_after_it(merged, image, sigmoid):
+    torch.testing.assert_close(LeanMerge(merged, sigmoid)(image), merged(image), atol=1e-5, rtol=1e-5)
+
+
+def test_onnxruntime_gives_the_same_logits(merged, image, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    from hlfd.networks import export_onnx
+
+    path = export_onnx(LeanMerge(merged, sigmoid=False).eval(), tmp_path / "lean.onnx")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    torch.testing.assert_close(found, merged(image), atol=1e-4, rtol=1e-4)
 
 
 def test_large_logits_stay_finite(merged, image):

@@ -5,19 +5,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from hlfd.errors import ModelError
 from hlfd.events import OnEvent, Stage
 from hlfd.models.build import load_network
 from hlfd.models.package import ModelPackage, NetworkEntry
-from hlfd.networks import MergeClasses, SegmentationNetwork, export_onnx, export_openvino
-from hlfd.networks.lean_merge import LeanMerge, can_be_lean
+from hlfd.networks import SegmentationNetwork, export_onnx, export_openvino
+from hlfd.networks.lean_merge import deployed
 
 TOLERANCE = 1e-3
 """Largest difference of a logit from torch's that an export may have."""
@@ -38,24 +37,27 @@ def write_openvino(package: ModelPackage, folder: Path, on_event: OnEvent) -> di
 def _onnx(role: str, entry: NetworkEntry, folder: Path, on_event: OnEvent) -> dict[str, Any]:
     on_event(Stage(f"export {role}"))
     network = load_network(entry)
-    path = export_onnx(_deployed(network), folder / f"{role}.onnx")
+    path = export_onnx(deployed(network, sigmoid=False), folder / f"{role}.onnx")
     run = _onnx_runner(path) if importlib.util.find_spec("onnxruntime") else None
     return {**network_facts(entry), "file": path.name, **check_logits(network, run, "onnxruntime", path.name)}
 
 
 def _openvino(role: str, entry: NetworkEntry, folder: Path, on_event: OnEvent) -> dict[str, Any]:
+    on_event(Stage(f"export {role}"))
+    return write_graph(role, entry, folder)
+
+
+def write_graph(role: str, entry: NetworkEntry, folder: Path) -> dict[str, Any]:
+    """Write a network as ``role``.xml and .bin for OpenVINO and return its facts and how far logits differ.
+
+    Raises ``ModelError`` where they differ by more than rounding.
+    """
     from hlfd.inference.backends import OpenvinoBackend
 
-    on_event(Stage(f"export {role}"))
     network = load_network(entry)
-    path = export_openvino(_deployed(network), folder / f"{role}.xml", half=True)
+    path = export_openvino(deployed(network), folder / f"{role}.xml")
     run = OpenvinoBackend(path, threads=1).infer
     return {**network_facts(entry), "file": path.name, **check_logits(network, run, "openvino", path.name)}
-
-
-def _deployed(network: SegmentationNetwork) -> nn.Module:
-    """Return the network with its classes merged where that is quickest; the logits are the same."""
-    return LeanMerge(cast(MergeClasses, network)) if can_be_lean(network) else network
 
 
 def _onnx_runner(path: Path) -> Runner:

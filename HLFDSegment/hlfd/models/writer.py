@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hlfd.checkpoint import save_weights
 from hlfd.errors import ModelError
@@ -16,7 +16,7 @@ from hlfd.models.card import model_card
 from hlfd.models.install import put_in_place, write_error
 from hlfd.models.package import SCHEMA, ModelPackage, file_sha256, load_package
 from hlfd.networks import MergeClasses, SegmentationNetwork, export_openvino, fold_batchnorm
-from hlfd.networks.lean_merge import LeanMerge, can_be_lean
+from hlfd.networks.lean_merge import deployed
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def _write_network(folder: Path, role: str, trained: TrainedNetwork | None) -> d
     folded = fold_batchnorm(trained.module.cpu().float())
     weights = folder / f"{role}.safetensors"
     save_weights(folded, weights, half=True, metadata={"network": trained.network})
-    lean = LeanMerge(cast(MergeClasses, folded)) if can_be_lean(folded) else folded
-    ir = export_openvino(lean, folder / f"{role}.xml", half=True).name if trained.openvino else None
+    ir = export_openvino(deployed(folded), folder / f"{role}.xml").name if trained.openvino else None
     entry = {
         "network": trained.network,
         "parameters": _plain(trained.parameters),

@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,21 +32,26 @@ _SHIFT = 50.0
 """sigmoid(x - 50) is exp(x - 50) to 3e-7 up to x = 35; the largest logit seen of the shipped networks is 27."""
 _SMALLEST = -36.0
 """exp(-36 - 50) is still a normal number in float32. Of a group as unlikely as that nothing more is known."""
+_LEAST_SUM, _MOST_SUM = 4e-38, 1e3
+"""Below exp(-36 - 50), so that no logarithm of zero is taken where a processor's sigmoid ends earlier, and above all
+that can be; OpenVINO computes only a limit on both sides inside the convolution."""
 
 
 class LeanMerge(SegmentationNetwork):
     """A 3-D ``MergeClasses`` of an ``S2dUnet`` with batch norm folded, rebuilt for export; logits are the same.
 
-    Weights are copied. Raises ``ConfigError`` for other networks.
+    Weights are copied. ``sigmoid`` is for OpenVINO; onnxruntime's is no exponential below -18, so it gets that itself.
+    Raises ``ConfigError`` for other networks.
     """
 
-    def __init__(self, merged: MergeClasses) -> None:
+    def __init__(self, merged: MergeClasses, sigmoid: bool = True) -> None:
         network = merged.network
         if not can_be_lean(merged):
             raise ConfigError(f"LeanMerge takes a merged 3-D s2d_unet, not {type(network).__name__}.")
         super().__init__(merged.description)
         head: Any = network.head
         stride = int(head.stride[0])
+        self.sigmoid = sigmoid
         self.network = copy.deepcopy(network)
         self.network.head = nn.Identity()
         places = stride**3
@@ -66,7 +71,8 @@ class LeanMerge(SegmentationNetwork):
         """Compute the merged logits of a checked input."""
         features = self.network.logits(image)
         shifted = self.members(features).clamp(_SMALLEST, _SHIFT) - _SHIFT
-        result: Tensor = self.upsample(self.place(self.sums(shifted.sigmoid()).log()) + self.rest(features))
+        sums = self.sums(shifted.sigmoid() if self.sigmoid else shifted.exp())
+        result: Tensor = self.upsample(self.place(sums.clamp(_LEAST_SUM, _MOST_SUM).log()) + self.rest(features))
         return result
 
 
@@ -78,6 +84,11 @@ def can_be_lean(module: nn.Module) -> bool:
         and module.network.description.spatial_dims == 3
         and any(len(group) > 1 for group in module.groups)
     )
+
+
+def deployed(network: nn.Module, sigmoid: bool = True) -> nn.Module:
+    """Return the network, batch norm folded, with its classes merged where that is quickest; logits are the same."""
+    return LeanMerge(cast(MergeClasses, network), sigmoid) if can_be_lean(network) else network
 
 
 def _coarse_head(head: nn.ConvTranspose3d, classes: Sequence[int]) -> nn.Conv3d:
