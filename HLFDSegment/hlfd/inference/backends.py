@@ -75,7 +75,7 @@ class OpenvinoBackend:
     def infer(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits (classes, z, y, x) of (1, channels, z, y, x)."""
         logits = np.empty((1, self._classes, *channels.shape[2:]), np.float32)
-        # Written where it is returned, as a copy took a tenth of the pass; the array lives as long as its address is known.
+        # Written where it is returned: a copy took a tenth of the pass. The array lives while its address is known.
         self._request.set_output_tensor(0, self._tensor(logits, shared_memory=True))
         self._logits = logits
         self._request.infer({0: self._tensor(np.ascontiguousarray(channels), shared_memory=True)})
