@@ -42,6 +42,13 @@ def test_a_turned_ellipse_has_the_same_axial_diameters():
     assert short == pytest.approx(28, abs=1.6)
 
 
+def test_a_thread_longer_than_the_largest_slice_is_the_longest_diameter():
+    mask = np.zeros((4, 60, 60), bool)
+    mask[0, 10:40, 10:40] = True
+    mask[2, 5, 2:58] = True  # 56 voxels long and one wide; slices 1 and 3 are empty
+    assert axial_diameters(mask, AFFINE) == pytest.approx((56 * SPACING[0], SPACING[1]))
+
+
 def test_a_single_voxel_has_the_size_of_a_voxel():
     mask = np.ones((1, 1, 1), bool)
     assert diameter(to_ras(corners(mask), AFFINE), AFFINE) == 1.5

@@ -79,11 +79,9 @@ def axial_diameters(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> tup
     directions = np.cos(angles)[:, None] * _unit(affine[:3, 0]) + np.sin(angles)[:, None] * _unit(affine[:3, 1])
     bounds = _most(mask, affine)
     for k in np.argsort(-bounds, kind="stable"):
-        if bounds[k] < best:
-            break  # no slice that is left can hold a longer one
+        if not bounds[k] or bounds[k] < best:
+            break  # the slices that are left are empty or can hold no longer one
         points = to_ras(np.pad(corners(mask[k]), ((0, 0), (1, 0))), affine)
-        if not len(points):
-            continue
         a, b = longest_pair(points, directions)
         between = points[b] - points[a]
         length = float(np.linalg.norm(between))

@@ -81,7 +81,7 @@ def _export_aligned(
     def work(begin: int) -> None:
         end = min(begin + _SLAB, len(z.lower))
         part = slice(int(z.lower[begin]), int(z.upper[end - 1]) + 1)
-        # Again only what the slab's own foreground needs: an organ fills a third of the box around it.
+        # Again only what the slab's own foreground needs: an organ fills but a part of the box around it.
         foreground: NDArray[np.bool_] = np.asarray((logits[1:, part] > logits[0, part]).any(axis=(0, 1)))
         first, last = index_box(foreground)
         if first == last:
@@ -90,11 +90,9 @@ def _export_aligned(
             _within(plan, max(0, a - 1), min(n, b + 1)) for plan, a, b, n in zip((y, x), first, last, grid.shape[1:])
         )
         planes = lerp(lerp(logits[:, part], 3, columns), 2, rows)
-        outputs = slice(begin, end)
-        labels = _argmax_between(
-            planes, z.lower[outputs] - part.start, z.upper[outputs] - part.start, z.weight[outputs]
-        )
-        _write(labels, values, max(0, split - x1), target[outputs, y1:y2, x1:x2])
+        below, above = (index[begin:end] - part.start for index in (z.lower, z.upper))
+        labels = _argmax_between(planes, below, above, z.weight[begin:end])
+        _write(labels, values, max(0, split - x1), target[begin:end, y1:y2, x1:x2])
 
     run_threaded(work, list(range(0, len(z.lower), _SLAB)), frame.threads)
     return low, high

@@ -3,7 +3,7 @@
 Each axis is averaged over whole blocks of voxels (as many as fit into one output voxel), then interpolated linearly
 between block centres. Block sums are taken in integers, so that the sum of a block does not depend on the order of its
 voxels. A 512x512x200 volume takes a few hundredths of a second on two cores. No matrix product is among it: the threads
-of OpenBLAS go on spinning for 50 ms after one, which made the network that follows take 25 to 60 ms longer.
+of OpenBLAS go on spinning for 50 ms after one, which made the network that follows take 40 to 60 ms longer.
 """
 
 from __future__ import annotations
