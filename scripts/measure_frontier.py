@@ -5,8 +5,8 @@
 A point is a name and a model package, with ``:`` a network of it that takes the refiner's place (teacher, undistilled),
 and with ``@`` a margin in mm other than the package's. With ``--min-confidence`` masses below it are left out, by the
 package's calibration; without it a network is judged by all that it says. Every point segments simulated scans of the
-recipe's *validation* patients (made on first use, with and without contrast medium), so that choices do not look at the
-test patients. Time is processor time of one thread, which other work changes little.
+*validation* patients of ``--recipe`` (made on first use, with and without contrast medium), so that choices do not look
+at the test patients. Time is processor time of one thread, which other work changes little.
 Writes ``frontier.json`` and ``frontier.png`` into OUT; points that are there already are not measured again.
 """
 
@@ -112,20 +112,24 @@ def measure(recipe: Recipe, package: ModelPackage, min_confidence: float | None)
 
 def _scores(summary: dict[str, Any]) -> dict[str, Any]:
     tumor = summary["tumor"]
+    structures = [name for name in (_organ(summary), "masses", "tumor") if name in summary]
     return {
-        "kidney_and_masses": summary["kidney_and_masses"]["dice"],
-        "masses": summary["masses"]["dice"],
-        "tumor": tumor["dice"],
+        **{name: summary[name]["dice"] for name in structures},
         "found_above_1ml": [tumor["lesions"]["found_above_1ml"], tumor["lesions"]["reference_above_1ml"]],
         "precision": [tumor["lesions"]["true"], tumor["lesions"]["predicted"]],
     }
 
 
+def _organ(scores: dict[str, Any]) -> str:
+    """Return the name of the organ with what grows in it."""
+    return next(name for name in ("kidney_and_masses", "liver_and_tumor") if name in scores)
+
+
 def draw(points: dict[str, Any]) -> plt.Figure:
-    """Return the points: processor time against tumor Dice and against Dice of kidneys with masses."""
+    """Return the points: processor time against tumor Dice and against Dice of the organ with its masses."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
     points = dict(sorted(points.items(), key=lambda point: point[1]["seconds"]))
-    for axis, structure in zip(axes, ("tumor", "kidney_and_masses")):
+    for axis, structure in zip(axes, ("tumor", _organ(next(iter(points.values()))["contrast"]))):
         for kind, marker, color in (("contrast", "o", "tab:blue"), ("native", "s", "tab:orange")):
             values = [(one["seconds"], one[kind][structure]) for one in points.values()]
             axis.plot(*zip(*values), marker, color=color, label="with contrast medium" if marker == "o" else "without")

@@ -163,6 +163,13 @@ def test_tissues_map_to_the_named_training_classes():
     assert table[Tissue.LIVER] == table[Tissue.RENAL_PELVIS] == 0
 
 
+def test_a_class_of_single_tissues_takes_them_from_that_of_their_label():
+    table = class_lookup({"benign": ["liver_cyst", "liver_hemangioma"], "liver": ["liver"]})
+    assert table[Tissue.LIVER_CYST] == table[Tissue.LIVER_HEMANGIOMA] == 1
+    assert table[Tissue.LIVER] == table[Tissue.LIVER_VESSEL] == table[Tissue.LIVER_HEMANGIOMA_NODULE] == 2
+    assert table[Tissue.LIVER_METASTASIS] == table[Tissue.SPLEEN] == 0
+
+
 def test_a_class_of_an_unknown_label_is_refused():
     with pytest.raises(ConfigError, match="kidny"):
         class_lookup({"kidney": ["left kidny"]})

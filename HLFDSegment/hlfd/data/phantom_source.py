@@ -16,7 +16,7 @@ from hlfd.errors import ConfigError
 from hlfd.labels import PHANTOM_LABELS
 from hlfd.phantom import AcquisitionSettings, Scan, render
 from hlfd.phantom.intensity import PHASES
-from hlfd.phantom.tissues import LABEL_OF_TISSUE
+from hlfd.phantom.tissues import LABEL_OF_TISSUE, tissue_names
 from hlfd.preprocess.intensity import window_channels
 
 
@@ -62,16 +62,25 @@ class PatchSettings:
 def class_lookup(classes: dict[str, list[str]]) -> NDArray[np.uint8]:
     """Return a table from tissue value to training class; class 0 takes every label that ``classes`` does not name.
 
-    ``classes`` maps the name of a training class to the names of the phantom's labels that it covers.
+    ``classes`` maps the name of a training class to the names of the phantom's labels that it covers, or of single
+    tissues (``liver_cyst``), which it then takes from the class of their label.
     """
-    value_of = {label.name: label.value for label in PHANTOM_LABELS}
-    of_label = np.zeros(256, np.uint8)
+    labels = {label.name: label.value for label in PHANTOM_LABELS}
+    tissues = tissue_names()
+    of_label, of_tissue = np.zeros(256, np.uint8), {}
     for index, (name, members) in enumerate(classes.items(), start=1):
         for member in members:
-            if member not in value_of:
-                raise ConfigError(f'Class "{name}" names the label "{member}"; known are {sorted(value_of)}.')
-            of_label[value_of[member]] = index
-    return of_label[LABEL_OF_TISSUE]
+            if member in labels:
+                of_label[labels[member]] = index
+            elif member in tissues:
+                of_tissue[tissues[member]] = index
+            else:
+                known = f"the labels {sorted(labels)} and the tissues {sorted(tissues)}"
+                raise ConfigError(f'Class "{name}" names "{member}"; known are {known}.')
+    table = of_label[LABEL_OF_TISSUE]
+    for value, index in of_tissue.items():
+        table[value] = index
+    return table
 
 
 class PhantomSource:

@@ -35,7 +35,8 @@ class NetworkRecipe:
     patch: PatchSettings | CasePatches
     """Training patches: spacing, size, HU windows, where they are taken."""
     classes: dict[str, list[str]]
-    """Training classes: name -> labels it covers, of the phantom or of the data set; all others are background."""
+    """Training classes: name -> labels it covers, of the phantom (or its tissues) or of the data set; all others are
+    background."""
     exported: dict[str, list[str]]
     """Classes of the package: name -> training classes merged into it; the rest is merged into background."""
     training: TrainSettings
