@@ -51,9 +51,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--point", action="append", default=[], metavar="NAME=PACKAGE[:NETWORK][@MARGIN]")
     parser.add_argument("--min-confidence", type=float, metavar="SHARE")
+    parser.add_argument("--seed", type=int, help="of the scans, instead of the recipe's; choose another OUT with it")
     args = parser.parse_args()
     recipe: Recipe = replace(read_recipe(args.recipe), folder=args.out)
-    recipe = replace(recipe, test=replace(recipe.test, cases=recipe.validation.cases))
+    seed = recipe.test.seed if args.seed is None else args.seed
+    recipe = replace(recipe, test=replace(recipe.test, cases=recipe.validation.cases, seed=seed))
     path = args.out / "frontier.json"
     points: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for text in args.point:
@@ -98,7 +100,7 @@ def measure(recipe: Recipe, package: ModelPackage, min_confidence: float | None)
             result = segmenter.run(volume)
             seconds.append(time.process_time() - begin)
             cases[kind][folder.name] = evaluate(result.label_map, truth)
-    scores = {kind: _scores(summarise(found)) for kind, found in cases.items()}
+    scores = {kind: _scores(found) for kind, found in cases.items()}
     refiner = package.refiner
     return {
         "package": f"{package.name} {package.version}",
@@ -110,26 +112,40 @@ def measure(recipe: Recipe, package: ModelPackage, min_confidence: float | None)
     }
 
 
-def _scores(summary: dict[str, Any]) -> dict[str, Any]:
-    tumor = summary["tumor"]
-    structures = [name for name in (_organ(summary), "masses", "tumor") if name in summary]
+def _scores(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return means over cases, and of the tumor the Dice of all cases' voxels together and of every case."""
+    summary = summarise(cases)
+    name = _tumor(summary)
+    tumors = [case["groups"][name] for case in cases.values()]
+    overlap, volumes = (
+        sum(t["pred_ml"] - t["false_ml"] for t in tumors),
+        sum(t["pred_ml"] + t["ref_ml"] for t in tumors),
+    )
+    lesions = summary[name]["lesions"]
     return {
-        **{name: summary[name]["dice"] for name in structures},
-        "found_above_1ml": [tumor["lesions"]["found_above_1ml"], tumor["lesions"]["reference_above_1ml"]],
-        "precision": [tumor["lesions"]["true"], tumor["lesions"]["predicted"]],
+        **{group: summary[group]["dice"] for group in (_organ(summary), "masses", name) if group in summary},
+        "found_above_1ml": [lesions["found_above_1ml"], lesions["reference_above_1ml"]],
+        "precision": [lesions["true"], lesions["predicted"]],
+        "tumor_together": round(2 * overlap / volumes, 4) if volumes else None,
+        "tumor_of_cases": [None if t["both_empty"] else round(t["dice"], 3) for t in tumors],
     }
 
 
 def _organ(scores: dict[str, Any]) -> str:
-    """Return the name of the organ with what grows in it."""
+    """Return the group of the organ with what grows in it."""
     return next(name for name in ("kidney_and_masses", "liver_and_tumor") if name in scores)
+
+
+def _tumor(scores: dict[str, Any]) -> str:
+    return next(name for name in ("tumor", "liver_tumor") if name in scores)
 
 
 def draw(points: dict[str, Any]) -> plt.Figure:
     """Return the points: processor time against tumor Dice and against Dice of the organ with its masses."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
     points = dict(sorted(points.items(), key=lambda point: point[1]["seconds"]))
-    for axis, structure in zip(axes, ("tumor", _organ(next(iter(points.values()))["contrast"]))):
+    known = next(iter(points.values()))["contrast"]
+    for axis, structure in zip(axes, (_tumor(known), _organ(known))):
         for kind, marker, color in (("contrast", "o", "tab:blue"), ("native", "s", "tab:orange")):
             values = [(one["seconds"], one[kind][structure]) for one in points.values()]
             axis.plot(*zip(*values), marker, color=color, label="with contrast medium" if marker == "o" else "without")
