@@ -1,4 +1,4 @@
-"""Images that no kidney model should mark anything in: other regions of a body, noise, air, wrong HU."""
+"""Images that no model of kidneys or liver should mark anything in: other regions of a body, noise, air, wrong HU."""
 
 from __future__ import annotations
 

@@ -86,6 +86,12 @@ def test_limits_leave_room_beyond_the_simulated_scans():
     assert "entropy" not in ranges
 
 
+@pytest.mark.parametrize(("located", "least"), [((0.95, 0.97), 0.85), ((0.7, 0.9), 0.5)])
+def test_a_locator_that_is_always_sure_is_given_less_room(located, least):
+    scans = [{"image": {}, "locator": {}, "organs": [{"located": value} for value in located]}]
+    assert limits(scans)["located"] == [pytest.approx(least), None]
+
+
 @pytest.fixture
 def recipe(models_folder, tmp_path):
     """The shipped recipe with coarse drawn patients, for a package that is there already."""
