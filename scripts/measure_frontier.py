@@ -117,10 +117,8 @@ def _scores(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
     summary = summarise(cases)
     name = _tumor(summary)
     tumors = [case["groups"][name] for case in cases.values()]
-    overlap, volumes = (
-        sum(t["pred_ml"] - t["false_ml"] for t in tumors),
-        sum(t["pred_ml"] + t["ref_ml"] for t in tumors),
-    )
+    overlap = sum(t["pred_ml"] - t["false_ml"] for t in tumors)
+    volumes = sum(t["pred_ml"] + t["ref_ml"] for t in tumors)
     lesions = summary[name]["lesions"]
     return {
         **{group: summary[group]["dice"] for group in (_organ(summary), "masses", name) if group in summary},

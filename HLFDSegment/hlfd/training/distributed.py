@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import datetime
-import gc
 import time
 import uuid
 import warnings
@@ -202,7 +201,6 @@ def _disconnect(store: Any, size: int) -> None:
         end = time.monotonic() + _FAREWELL_S
         while store.add("left", 0) < size and time.monotonic() < end:
             time.sleep(0.02)
-    gc.collect()  # wrapped modules hold the connections, whose threads must not outlive the interpreter
     distributed.destroy_process_group()
 
 
