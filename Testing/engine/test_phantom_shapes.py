@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
+from hlfd.data.pool import PoolSettings
 from hlfd.errors import InputError
 from hlfd.phantom import AnatomySettings, build_anatomy, kits_cases, load_kits, sheet, to_labels
 from hlfd.phantom.shapes import kits_kidneys, procedural_kidneys, shared_data, to_ras
@@ -48,6 +50,33 @@ def test_a_placed_tumour_keeps_its_volume():
     assert (labels == 2).sum() * 27 == pytest.approx(8 * 10 * 10 * 8, rel=0.45)  # stretched by up to 8 % per axis
 
 
+def with_a_cyst(array):
+    """Return the label map with a cyst of 8 x 8 x 8 voxels that bulges out of the lower pole of the left kidney."""
+    bulging = array.copy()
+    bulging[70:78, 25:33, 51:59] = 3
+    return bulging
+
+
+def test_a_cyst_is_part_of_the_kidney_and_known_apart():
+    left, right = kits_kidneys(to_ras(with_a_cyst(two_kidneys()), I_P_L, (2.0, 2.0, 2.0)))
+    assert left.cyst.sum() * 1.5**3 == pytest.approx(8**4, rel=0.05)
+    assert left.hull.sum() * 1.5**3 == pytest.approx((17 * 20 * 30 + 8 * 10 * 5 + 8 * 8 * 4) * 8, rel=0.03)
+    assert left.tumor.sum() * 1.5**3 == pytest.approx(8 * 10 * 10 * 8, rel=0.05)
+    assert right.cyst.max() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_placed_cyst_keeps_its_volume_and_side(mirror):
+    settings = AnatomySettings(
+        **{"spacing_mm": 3.0, "shape": (80, 100, 130), "size": 1.0, "centre_z": 0.0, "shift_mm": 0.0},
+        **{"tumors": 0, "cysts": 0, "stones": 0, "mirror": mirror, "missing_kidney": "none"},
+    )
+    kits = to_ras(with_a_cyst(two_kidneys()), I_P_L, (2.0, 2.0, 2.0))
+    cysts = np.argwhere(to_labels(build_anatomy(settings, 3, kits).tissue.numpy()) == 3)
+    assert len(cysts) * 27 == pytest.approx(8**4, rel=0.45)  # stretched by up to 8 % per axis
+    assert (cysts[:, 2].mean() > 65) == mirror
+
+
 def test_a_label_map_without_kidneys_is_refused():
     with pytest.raises(InputError, match="empty"):
         to_ras(np.zeros((4, 4, 4), np.uint8), np.eye(3), (1.0, 1.0, 1.0))
@@ -69,6 +98,18 @@ def test_without_the_files_no_case_is_listed_and_a_sheet_is_still_made(tmp_path,
     settings = PhantomSettings(AnatomySettings(spacing_mm=6.0, shape=(48, 56, 70), centre_z=0.0))
     written = sheet(tmp_path / "sheet.png", [1], settings)
     assert written.stat().st_size > 10_000
+
+
+def test_label_maps_of_kits23_are_read_from_their_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HLFD_KITS23", str(tmp_path))
+    image = sitk.GetImageFromArray(with_a_cyst(two_kidneys()))
+    image.SetSpacing((2.0, 2.0, 2.0))
+    (tmp_path / "case_00210").mkdir()
+    sitk.WriteImage(image, tmp_path / "case_00210" / "segmentation.nii.gz")
+    settings = PoolSettings((210, 211), shapes="kits23")
+    assert (settings.shape_of(210).array == 3).sum() == 8**3
+    with pytest.raises(InputError, match=r"case_00211.*HLFD_KITS23"):
+        settings.shape_of(211)
 
 
 @pytest.mark.skipif(not (shared_data() / "kits19").is_dir(), reason="the KiTS19 label maps are not at hand")

@@ -28,7 +28,7 @@ class PoolSettings:
     """Which anatomies a pool holds."""
 
     cases: tuple[int, int]
-    """First and last number of the KiTS19 label maps whose kidneys and tumours are used, or of procedural patients."""
+    """First and last number of the KiTS label maps whose kidneys and tumours are used, or of procedural patients."""
     variants: int = 1
     """Anatomies per label map, each with its own body, deformation, cysts and further tumours."""
     spacing_mm: float = 1.5
@@ -36,12 +36,12 @@ class PoolSettings:
     seed: int = 0
     """Seed of the pool; anatomy ``n`` of case ``c`` is a pure function of it."""
     shapes: str = "kits19"
-    """``kits19`` for the shapes of real label maps, ``procedural`` where they are not at hand."""
+    """``kits19`` or ``kits23`` for the shapes of real label maps, ``procedural`` where they are not at hand."""
     anatomy: dict[str, Any] = field(default_factory=dict)
     """Settings of the simulated patients (``AnatomySettings``) that are fixed instead of drawn."""
 
     def __post_init__(self) -> None:
-        look_up(self.shapes, ("kits19", "procedural"), "shapes")
+        look_up(self.shapes, ("kits19", "kits23", "procedural"), "shapes")
         if len(self.cases) != 2 or self.cases[0] > self.cases[1] or self.cases[0] < 0:
             raise ConfigError(f"cases is {self.cases}; a first and a last case number were expected.")
         if self.variants < 1 or self.spacing_mm <= 0:
@@ -51,7 +51,7 @@ class PoolSettings:
         """Return the label map whose kidneys case ``case`` has, or None for procedural ones."""
         from hlfd.phantom.shapes import load_kits
 
-        return load_kits(case if self.shapes == "kits19" else None)
+        return load_kits(None if self.shapes == "procedural" else case, self.shapes)
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,8 @@ def _mirrored(shape: KidneyShape) -> KidneyShape:
     origin = shape.origin.copy()
     origin[0] = -(origin[0] + SHAPE_MM * (shape.hull.shape[2] - 1))
     side = "right" if shape.side == "left" else "left"
-    return KidneyShape(side, origin, shape.hull[:, :, ::-1].copy(), shape.tumor[:, :, ::-1].copy())
+    parts = (part[:, :, ::-1].copy() for part in (shape.hull, shape.tumor, shape.cyst))
+    return KidneyShape(side, origin, *parts)
 
 
 def _remove(shapes: list[KidneyShape], missing: str | None, rng: np.random.Generator) -> list[KidneyShape]:

@@ -18,6 +18,7 @@ from hlfd.phantom.shapes import SHAPE_MM, KidneyShape
 from hlfd.phantom.tissues import T
 
 SUBTYPES = {"clear_cell": T.TUMOR_CLEAR_CELL, "papillary": T.TUMOR_PAPILLARY, "chromophobe": T.TUMOR_CHROMOPHOBE}
+COMPLEX_SHARE = 0.15  # of cysts, by assumption
 YIELDING = (  # what gives way to a kidney and its masses
     *(T.FAT_VISCERAL, T.MESENTERIC_VESSEL, T.LIVER, T.LIVER_VESSEL, T.LIVER_METASTASIS, T.LIVER_HCC, T.GALLBLADDER),
     *(T.SPLEEN, T.PANCREAS, T.STOMACH_WALL, T.STOMACH_FLUID, T.STOMACH_GAS, T.BOWEL_WALL, T.BOWEL_FLUID),
@@ -73,6 +74,12 @@ def distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return ((outside - inside) * SHAPE_MM + np.where(mask, 0.5, -0.5) * SHAPE_MM).astype(np.float32)
 
 
+def _surface(fraction: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return the signed distance in mm to a surface, which fractions near it place within the voxel."""
+    near = (fraction > 0.03) & (fraction < 0.97)
+    return np.where(near, (0.5 - fraction) * 2 * SHAPE_MM, distance(fraction > 0.5))
+
+
 def prepare_kidney(shape: KidneyShape, shift: NDArray, stretch: float, rng: np.random.Generator) -> Kidney:
     """Compute the fields of a kidney: hull, tumour, its closed contour and depth."""
     kidney = Kidney(shape, np.asarray(shift, float), stretch)
@@ -82,10 +89,7 @@ def prepare_kidney(shape: KidneyShape, shift: NDArray, stretch: float, rng: np.r
     kidney.fields["hull"] = np.where((shape.hull > 0.03) & (shape.hull < 0.97), near, hull)
     closing = rng.uniform(6, 11)
     kidney.fields["closed"] = closing - ndimage.distance_transform_edt(hull < closing).astype(np.float32) * SHAPE_MM
-    tumor = shape.tumor > 0.5
-    kidney.fields["tumor"] = np.where(
-        (shape.tumor > 0.03) & (shape.tumor < 0.97), (0.5 - shape.tumor) * 2 * SHAPE_MM, distance(tumor)
-    )
+    kidney.fields["tumor"] = _surface(shape.tumor)
     voxels = np.argwhere(hull < 0)
     lowest = voxels[voxels[:, 0] <= voxels[:, 0].min() + 3]
     kidney.pole = kidney.to_world(lowest.mean(0))
@@ -121,16 +125,21 @@ def _surface_point(kidney: Kidney, depth: float, rng: np.random.Generator) -> ND
 
 
 def add_lesions(kidneys: list[Kidney], plan: LesionPlan, rng: np.random.Generator) -> None:
-    """Draw tumours, cysts and stones and add their fields to the kidneys."""
+    """Draw tumours, cysts and stones and add their fields to the kidneys; cysts of the label map come before drawn ones."""
     for kidney in kidneys:
         empty = np.full(kidney.shape.hull.shape, 1e3, np.float32)
         kidney.fields |= {"cyst": empty, "complex": empty.copy(), "stone": empty.copy()}
+        if kidney.shape.cyst.any():
+            parts, count = ndimage.label(kidney.shape.cyst > 0.03)
+            complex_ones = np.append(False, rng.random(count) < COMPLEX_SHARE)[parts]
+            for kind, of_kind in (("cyst", ~complex_ones), ("complex", complex_ones)):
+                kidney.fields[kind] = _surface(kidney.shape.cyst * of_kind).astype(np.float32)
     for _ in range(plan.tumors if kidneys else 0):
         radius = float(np.exp(rng.uniform(*np.log(plan.tumor_mm)))) / 2
         _add(kidneys[rng.integers(len(kidneys))], "tumor", radius, rng.uniform(-0.5, 0.9) * radius, 0.12, rng)
     for _ in range(plan.cysts if kidneys else 0):
         radius = float(np.exp(rng.uniform(*np.log(plan.cyst_mm)))) / 2
-        kind = "complex" if rng.random() < 0.15 else "cyst"
+        kind = "complex" if rng.random() < COMPLEX_SHARE else "cyst"
         _add(kidneys[rng.integers(len(kidneys))], kind, radius, rng.uniform(-0.8, 1.0) * radius, 0.03, rng)
     for _ in range(plan.stones if kidneys else 0):
         _add(kidneys[rng.integers(len(kidneys))], "stone", rng.uniform(1.2, 6), rng.uniform(12, 22), 0.15, rng)

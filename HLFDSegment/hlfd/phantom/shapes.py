@@ -1,6 +1,8 @@
-"""Kidney and tumour shapes: real ones from KiTS19 label maps, or procedural ones.
+"""Kidney, tumour and cyst shapes: real ones from the label maps of KiTS19 or KiTS23, or procedural ones.
 
-KiTS19 (Heller et al., arXiv 1904.00445) label maps hold 1 for kidney and 2 for tumour.
+KiTS19 (Heller et al., arXiv 1904.00445) label maps hold 1 for kidney and 2 for tumour; cysts are part of its kidneys, so
+these have round bulges that no healthy kidney has. KiTS23 (kits-challenge.org/kits23) has the same patients and more, with
+3 for cyst.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hlfd.errors import InputError
-from hlfd.labels import KIDNEY_LEFT, KIDNEY_TUMOR
+from hlfd.labels import KIDNEY_CYST, KIDNEY_LEFT, KIDNEY_TUMOR
 from hlfd.phantom.canvas import smooth_noise
 from hlfd.volume import LabelMap
 
@@ -27,7 +29,7 @@ _KIDNEY = KIDNEY_LEFT.__class__(1, "kidney", KIDNEY_LEFT.color)
 
 @dataclass(frozen=True)
 class KidneyShape:
-    """One kidney: fractions 0..1 of kidney-or-tumour and of tumour, (k, j, i) in RAS order, 1.5 mm voxels.
+    """One kidney: fractions 0..1 of it with its masses, of tumour and of cyst, (k, j, i) in RAS order, 1.5 mm voxels.
 
     ``origin`` is the position (x, y, z) in mm of the first voxel; ``side`` is "left" or "right".
     """
@@ -36,6 +38,7 @@ class KidneyShape:
     origin: NDArray[np.float64]
     hull: NDArray[np.float32]
     tumor: NDArray[np.float32]
+    cyst: NDArray[np.float32]
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -54,17 +57,28 @@ def kits_cases() -> list[int]:
     return sorted(int(path.name[5:10]) for path in (shared_data() / "kits19").glob("case_?????.nii.gz"))
 
 
-def load_kits(case: int | None) -> LabelMap | None:
-    """Read the KiTS19 label map of ``case``, cut to the kidneys, in RAS order; None for None.
+def kits23() -> Path:
+    """Return the folder of the KiTS23 label maps: ``HLFD_KITS23``, else ``kits23`` in the shared data."""
+    named = os.environ.get("HLFD_KITS23")
+    return Path(named) if named else shared_data() / "kits23"
+
+
+def load_kits(case: int | None, edition: str = "kits19") -> LabelMap | None:
+    """Read the label map of ``case`` in ``kits19`` or ``kits23``, cut to the kidneys, in RAS order; None for None.
 
     The affine keeps its position relative to the centre of the image, which becomes x = 0. Raises ``InputError``
     for a case that is not at hand.
     """
     if case is None:
         return None
-    path = shared_data() / "kits19" / f"case_{case:05d}.nii.gz"
+    if edition == "kits19":
+        path = shared_data() / "kits19" / f"case_{case:05d}.nii.gz"
+        remedy = "Set HLFD_SHARED_DATA, or simulate without KiTS."
+    else:
+        path = kits23() / f"case_{case:05d}" / "segmentation.nii.gz"
+        remedy = "Set HLFD_KITS23 to the folder dataset of https://github.com/neheller/kits23, or use shapes: kits19."
     if not path.is_file():
-        raise InputError(f'There is no KiTS19 label map "{path}".', "Set HLFD_SHARED_DATA, or simulate without KiTS.")
+        raise InputError(f'There is no label map "{path}".', remedy)
     image = sitk.ReadImage(str(path), sitk.sitkUInt8)
     return to_ras(sitk.GetArrayViewFromImage(image), np.array(image.GetDirection()).reshape(3, 3), image.GetSpacing())
 
@@ -83,7 +97,7 @@ def to_ras(array: NDArray, direction: NDArray, spacing: tuple[float, ...]) -> La
     affine = np.diag([*step, 1.0])
     size = np.array(turned.shape[::-1])
     affine[:3, 3] = step * (np.array([b.start for b in box[::-1]]) - (size - 1) / 2)
-    return LabelMap(np.ascontiguousarray(turned[box]), affine, (_KIDNEY, KIDNEY_TUMOR))
+    return LabelMap(np.ascontiguousarray(turned[box]), affine, (_KIDNEY, KIDNEY_TUMOR, KIDNEY_CYST))
 
 
 def kits_kidneys(kits: LabelMap) -> list[KidneyShape]:
@@ -91,6 +105,8 @@ def kits_kidneys(kits: LabelMap) -> list[KidneyShape]:
     spacing = np.array(kits.spacing)[::-1]
     hull = _resample(kits.array > 0, spacing)
     tumor = _resample(kits.array == KIDNEY_TUMOR.value, spacing)
+    cysts = kits.array == KIDNEY_CYST.value
+    cyst = _resample(cysts, spacing) if cysts.any() else np.zeros_like(hull)
     origin = kits.affine[:3, 3] - np.array(MARGIN_MM)
     parts, count = ndimage.label(hull[::2, ::2, ::2] > 0.5)
     sizes = ndimage.sum_labels(np.ones_like(parts), parts, range(1, count + 1)) * (2 * SHAPE_MM) ** 3 / 1000
@@ -105,7 +121,7 @@ def kits_kidneys(kits: LabelMap) -> list[KidneyShape]:
     column = round((middle - origin[0]) / SHAPE_MM)
     origin = origin - [middle, 0, 0]
     halves = (("left", slice(0, max(column, 0))), ("right", slice(max(column, 0), None)))
-    kidneys = [_cut(side, hull, tumor, part, origin) for side, part in halves]
+    kidneys = [_cut(side, (hull, tumor, cyst), part, origin) for side, part in halves]
     return [kidney for kidney in kidneys if kidney is not None]
 
 
@@ -123,7 +139,8 @@ def _resample(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[
     return values
 
 
-def _cut(side: str, hull: NDArray, tumor: NDArray, columns: slice, origin: NDArray) -> KidneyShape | None:
+def _cut(side: str, parts: tuple[NDArray, ...], columns: slice, origin: NDArray) -> KidneyShape | None:
+    hull = parts[0]
     mine = np.zeros(hull.shape, bool)
     mine[:, :, columns] = hull[:, :, columns] > 0.02
     found = [np.flatnonzero(mine.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
@@ -133,7 +150,7 @@ def _cut(side: str, hull: NDArray, tumor: NDArray, columns: slice, origin: NDArr
     low = [max(int(f[0]) - pad, 0) for f in found]
     box = tuple(slice(a, int(f[-1]) + 1 + pad) for a, f in zip(low, found))
     keep = mine[box]
-    return KidneyShape(side, origin + SHAPE_MM * np.array(low[::-1]), hull[box] * keep, tumor[box] * keep)
+    return KidneyShape(side, origin + SHAPE_MM * np.array(low[::-1]), *(part[box] * keep for part in parts))
 
 
 def procedural_kidneys(rng: np.random.Generator) -> list[KidneyShape]:
@@ -157,4 +174,4 @@ def _bean(side: str, rng: np.random.Generator) -> KidneyShape:
     field = np.maximum(field, notch) + 0.05 * smooth_noise(field.shape, SHAPE_MM, 20.0, rng).numpy()
     hull = (0.5 - field * 22 / SHAPE_MM).clip(0, 1).astype(np.float32)
     centre = np.array([out * rng.uniform(52, 66), rng.uniform(-6, 6), rng.uniform(-8, 8) - 5 * out])
-    return KidneyShape(side, centre + line[0], hull, np.zeros_like(hull))
+    return KidneyShape(side, centre + line[0], hull, np.zeros_like(hull), np.zeros_like(hull))

@@ -38,8 +38,14 @@ def package_recipe(recipe: Recipe, path: Path) -> ModelPackage:
 def _data(recipe: Recipe) -> str:
     """Return in words what the images of the training are."""
     first, last = recipe.train.cases
-    real = f"the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}"
-    text = f"Simulated CT around {real if recipe.train.shapes == 'kits19' else 'drawn shapes'}; no real image."
+    shapes = {
+        "kits19": f"the KiTS19 kidney and tumour shapes {first:05d} to {last:05d}",
+        "kits23": f"the KiTS23 kidney, tumour and cyst shapes {first:05d} to {last:05d}",
+        "procedural": "drawn shapes",
+    }[recipe.train.shapes]
+    also = recipe.train_also.cases if recipe.train_also else None
+    shapes += f" and {also[0]:05d} to {also[1]:05d}" if also and also != recipe.train.cases else ""
+    text = f"Simulated CT around {shapes}; no real image."
     return f"{text} Livers and their lesions are drawn." if recipe.labels == "liver" else text
 
 
