@@ -125,7 +125,7 @@ def _surface_point(kidney: Kidney, depth: float, rng: np.random.Generator) -> ND
 
 
 def add_lesions(kidneys: list[Kidney], plan: LesionPlan, rng: np.random.Generator) -> None:
-    """Draw tumours, cysts and stones and add their fields to the kidneys; cysts of the label map come before drawn ones."""
+    """Draw tumours, cysts and stones and add their fields to the kidneys; cysts of the label map come first."""
     for kidney in kidneys:
         empty = np.full(kidney.shape.hull.shape, 1e3, np.float32)
         kidney.fields |= {"cyst": empty, "complex": empty.copy(), "stone": empty.copy()}

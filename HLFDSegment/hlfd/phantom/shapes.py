@@ -1,8 +1,8 @@
 """Kidney, tumour and cyst shapes: real ones from the label maps of KiTS19 or KiTS23, or procedural ones.
 
-KiTS19 (Heller et al., arXiv 1904.00445) label maps hold 1 for kidney and 2 for tumour; cysts are part of its kidneys, so
-these have round bulges that no healthy kidney has. KiTS23 (kits-challenge.org/kits23) has the same patients and more, with
-3 for cyst.
+KiTS19 (Heller et al., arXiv 1904.00445) label maps hold 1 for kidney and 2 for tumour; cysts are part of its kidneys,
+which so have round bulges that no healthy kidney has. KiTS23 (kits-challenge.org/kits23) has the same patients and
+more, with 3 for cyst.
 """
 
 from __future__ import annotations
