@@ -17,23 +17,24 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from hlfd.phantom.shapes import kits23, kits_cases, shared_data
+from hlfd.errors import InputError
+from hlfd.labels import KIDNEY_CYST, KIDNEY_TUMOR
+from hlfd.phantom.shapes import kits_cases, kits_path
 
 LEAST_ML = 0.05
 
 
 def cysts_of(case: int) -> list[tuple[float, float, float]]:
     """Return (volume in ml, share called kidney, share called tumor by KiTS19) of every cyst of a patient."""
-    former = sitk.ReadImage(str(shared_data() / "kits19" / f"case_{case:05d}.nii.gz"), sitk.sitkUInt8)
-    latter = sitk.ReadImage(str(kits23() / f"case_{case:05d}" / "segmentation.nii.gz"), sitk.sitkUInt8)
+    former, latter = (sitk.ReadImage(str(kits_path(case, name)), sitk.sitkUInt8) for name in ("kits19", "kits23"))
     called, known = sitk.GetArrayViewFromImage(former), sitk.GetArrayViewFromImage(latter)
     voxel_ml = float(np.prod(former.GetSpacing())) / 1000
-    parts, _ = ndimage.label(known == 3)
+    parts, _ = ndimage.label(known == KIDNEY_CYST.value)
     found = []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         values = called[box][parts[box] == number]
         if len(values) * voxel_ml >= LEAST_ML:
-            shares = float((values == 1).mean()), float((values == 2).mean())
+            shares = float((values == 1).mean()), float((values == KIDNEY_TUMOR.value).mean())
             found.append((round(len(values) * voxel_ml, 2), round(shares[0], 3), round(shares[1], 3)))
     return found
 
@@ -44,11 +45,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    cases = kits_cases()
-    if not cases or not kits23().is_dir():
-        parser.error("label maps are missing; set HLFD_SHARED_DATA and HLFD_KITS23 to the folders that hold them.")
-    with ProcessPoolExecutor(args.jobs) as pool:
-        found = dict(zip(cases, pool.map(cysts_of, cases)))
+    cases = kits_cases() or [0]  # where there is none, the first is named as missing
+    try:
+        with ProcessPoolExecutor(args.jobs) as pool:
+            found = dict(zip(cases, pool.map(cysts_of, cases)))
+    except InputError as error:
+        parser.error(f"{error.message} {error.remedy}")
     args.out.write_text(json.dumps({f"{case:05d}": cysts for case, cysts in found.items()}), encoding="utf-8")
     everyone = [cyst for cysts in found.values() for cyst in cysts]
     print(

@@ -74,22 +74,20 @@ def distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return ((outside - inside) * SHAPE_MM + np.where(mask, 0.5, -0.5) * SHAPE_MM).astype(np.float32)
 
 
-def _surface(fraction: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Return the signed distance in mm to a surface, which fractions near it place within the voxel."""
+def _surface(fraction: NDArray[np.float32], whole: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return ``whole``, distances in mm that know whole voxels only, placed within the voxel near the surface."""
     near = (fraction > 0.03) & (fraction < 0.97)
-    return np.where(near, (0.5 - fraction) * 2 * SHAPE_MM, distance(fraction > 0.5))
+    return np.where(near, (0.5 - fraction) * 2 * SHAPE_MM, whole)
 
 
 def prepare_kidney(shape: KidneyShape, shift: NDArray, stretch: float, rng: np.random.Generator) -> Kidney:
     """Compute the fields of a kidney: hull, tumour, its closed contour and depth."""
     kidney = Kidney(shape, np.asarray(shift, float), stretch)
     hull = distance(shape.hull > 0.5)
-    # Distances know whole voxels only; near the surface the fraction places it within the voxel.
-    near = (0.5 - shape.hull) * 2 * SHAPE_MM
-    kidney.fields["hull"] = np.where((shape.hull > 0.03) & (shape.hull < 0.97), near, hull)
+    kidney.fields["hull"] = _surface(shape.hull, hull)
     closing = rng.uniform(6, 11)
     kidney.fields["closed"] = closing - ndimage.distance_transform_edt(hull < closing).astype(np.float32) * SHAPE_MM
-    kidney.fields["tumor"] = _surface(shape.tumor)
+    kidney.fields["tumor"] = _surface(shape.tumor, distance(shape.tumor > 0.5))
     voxels = np.argwhere(hull < 0)
     lowest = voxels[voxels[:, 0] <= voxels[:, 0].min() + 3]
     kidney.pole = kidney.to_world(lowest.mean(0))
@@ -133,7 +131,8 @@ def add_lesions(kidneys: list[Kidney], plan: LesionPlan, rng: np.random.Generato
             parts, count = ndimage.label(kidney.shape.cyst > 0.03)
             complex_ones = np.append(False, rng.random(count) < COMPLEX_SHARE)[parts]
             for kind, of_kind in (("cyst", ~complex_ones), ("complex", complex_ones)):
-                kidney.fields[kind] = _surface(kidney.shape.cyst * of_kind).astype(np.float32)
+                cyst = kidney.shape.cyst * of_kind
+                kidney.fields[kind] = _surface(cyst, distance(cyst > 0.5)).astype(np.float32)
     for _ in range(plan.tumors if kidneys else 0):
         radius = float(np.exp(rng.uniform(*np.log(plan.tumor_mm)))) / 2
         _add(kidneys[rng.integers(len(kidneys))], "tumor", radius, rng.uniform(-0.5, 0.9) * radius, 0.12, rng)

@@ -57,29 +57,31 @@ def kits_cases() -> list[int]:
     return sorted(int(path.name[5:10]) for path in (shared_data() / "kits19").glob("case_?????.nii.gz"))
 
 
-def kits23() -> Path:
-    """Return the folder of the KiTS23 label maps: ``HLFD_KITS23``, else ``kits23`` in the shared data."""
-    named = os.environ.get("HLFD_KITS23")
-    return Path(named) if named else shared_data() / "kits23"
+def kits_path(case: int, edition: str = "kits19") -> Path:
+    """Return the file of a label map in ``kits19`` or ``kits23``; raise ``InputError`` where it is not at hand.
 
-
-def load_kits(case: int | None, edition: str = "kits19") -> LabelMap | None:
-    """Read the label map of ``case`` in ``kits19`` or ``kits23``, cut to the kidneys, in RAS order; None for None.
-
-    The affine keeps its position relative to the centre of the image, which becomes x = 0. Raises ``InputError``
-    for a case that is not at hand.
+    KiTS23 lies in ``HLFD_KITS23``, else in ``kits23`` of the shared data.
     """
-    if case is None:
-        return None
     if edition == "kits19":
         path = shared_data() / "kits19" / f"case_{case:05d}.nii.gz"
         remedy = "Set HLFD_SHARED_DATA, or simulate without KiTS."
     else:
-        path = kits23() / f"case_{case:05d}" / "segmentation.nii.gz"
+        folder = Path(os.environ.get("HLFD_KITS23") or shared_data() / "kits23")
+        path = folder / f"case_{case:05d}" / "segmentation.nii.gz"
         remedy = "Set HLFD_KITS23 to the folder dataset of https://github.com/neheller/kits23, or use shapes: kits19."
     if not path.is_file():
         raise InputError(f'There is no label map "{path}".', remedy)
-    image = sitk.ReadImage(str(path), sitk.sitkUInt8)
+    return path
+
+
+def load_kits(case: int | None, edition: str = "kits19") -> LabelMap | None:
+    """Read the label map of ``case`` (see ``kits_path``), cut to the kidneys, in RAS order; None for None.
+
+    The affine keeps its position relative to the centre of the image, which becomes x = 0.
+    """
+    if case is None:
+        return None
+    image = sitk.ReadImage(str(kits_path(case, edition)), sitk.sitkUInt8)
     return to_ras(sitk.GetArrayViewFromImage(image), np.array(image.GetDirection()).reshape(3, 3), image.GetSpacing())
 
 
