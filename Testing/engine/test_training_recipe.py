@@ -329,16 +329,20 @@ def test_a_distilled_student_goes_on_from_the_undistilled_one_and_the_package_sh
 
 def test_further_patients_of_the_training_are_drawn_beside_the_first(tmp_path):
     path = tiny_recipe(tmp_path)
-    data = yaml.safe_load(path.read_text(encoding="utf-8")) | {"train_also": small_pool((0, 0), 4, SMALL)}
-    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    also = [small_pool((0, 0), seed, SMALL) for seed in (4, 5)]
+    path.write_text(yaml.safe_dump(data | {"train_also": also}), encoding="utf-8")
+    patients = pool(read_recipe(path), "train_also")
+    assert len(patients) == 2
+    assert not np.array_equal(patients[0].tissue, patients[1].tissue)
+    path.write_text(yaml.safe_dump(data | {"train_also": also[0]}), encoding="utf-8")
     recipe = read_recipe(path)
-    assert recipe.train_also is not None
     patients = [*pool(recipe, "train"), *pool(recipe, "train_also")]
     assert len(patients) == 3
     source = PhantomSource(patients, patch_settings(), CLASSES, seed=0)
     alone = PhantomSource(patients[:2], patch_settings(), CLASSES, seed=0)
     assert any(not torch.equal(source.sample(i)["label"], alone.sample(i)["label"]) for i in range(6))
-    assert pool(replace(recipe, train_also=None), "train_also") == []
+    assert pool(replace(recipe, train_also=()), "train_also") == []
 
 
 @pytest.mark.parametrize(

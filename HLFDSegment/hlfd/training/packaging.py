@@ -43,8 +43,9 @@ def _data(recipe: Recipe) -> str:
         "kits23": f"the KiTS23 kidney, tumour and cyst shapes {first:05d} to {last:05d}",
         "procedural": "drawn shapes",
     }[recipe.train.shapes]
-    also = recipe.train_also.cases if recipe.train_also else None
-    shapes += f" and {also[0]:05d} to {also[1]:05d}" if also and also != recipe.train.cases else ""
+    for also in recipe.train_also:
+        if also.cases != recipe.train.cases:
+            shapes += " and {:05d} to {:05d}".format(*also.cases)
     text = f"Simulated CT around {shapes}; no real image."
     return f"{text} Livers and their lesions are drawn." if recipe.labels == "liver" else text
 

@@ -169,8 +169,9 @@ class Recipe(PackageRecipe):
     train: PoolSettings = field(default_factory=missing("train"))
     validation: PoolSettings = field(default_factory=missing("validation"))
     test: PoolSettings = field(default_factory=missing("test"))
-    train_also: PoolSettings | None = None
-    """Further patients of the training, such as healthier ones, who are drawn as often as those of ``train``."""
+    train_also: tuple[PoolSettings, ...] = ()
+    """Further patients of the training, such as healthier ones, who are drawn as often as those of ``train``; a file
+    names one pool or a list of them."""
     quality_patients: int = 2
     """Patients per validation case whose scans the quality signal is fitted on."""
     min_confidence: float = MIN_CONFIDENCE
@@ -187,8 +188,11 @@ def read_recipe(path: Path) -> Recipe:
     data = recipe_values(path)
     where = f'recipe "{path}"'
     try:
-        for pool in ("train", "validation", "test", *(["train_also"] if data.get("train_also") else [])):
+        for pool in ("train", "validation", "test"):
             data[pool] = from_mapping(PoolSettings, data[pool], f"{where}, {pool}")
+        also = data.pop("train_also", None) or []
+        also = also if isinstance(also, list) else [also]
+        data["train_also"] = tuple(from_mapping(PoolSettings, pool, f"{where}, train_also") for pool in also)
         data["networks"] = read_networks(data["networks"], PatchSettings, where)
         data["folder"] = Path(data["folder"])
     except (KeyError, AttributeError, TypeError) as error:

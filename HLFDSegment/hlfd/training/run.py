@@ -92,10 +92,12 @@ def run_stages(
 
 def pool(recipe: Recipe, part: str, on_event: OnEvent = ignore, cancel: CancelToken | None = None) -> list[PoolEntry]:
     """Return the anatomies of ``train``, ``train_also`` or ``validation``, made where they are missing."""
-    settings: PoolSettings | None = getattr(recipe, part)
-    if settings is None:
-        return []
-    return build_pool(recipe.folder / "pool" / part, settings, max(1, recipe.workers), on_event, cancel)
+    settings: PoolSettings | tuple[PoolSettings, ...] = getattr(recipe, part)
+    entries = []
+    for number, one in enumerate(settings if isinstance(settings, tuple) else (settings,), 1):
+        folder = recipe.folder / "pool" / (part if number == 1 else f"{part}-{number}")
+        entries += build_pool(folder, one, max(1, recipe.workers), on_event, cancel)
+    return entries
 
 
 def build_for_training(entry: NetworkRecipe, classes: int | None = None) -> SegmentationNetwork:
