@@ -3,11 +3,11 @@
 
     python scripts/measure_finetune.py --out runs/finetune [--minutes 10] [--methods none kd hlfd+kd] [--threads 2]
 
-Five labelled cases (four to learn from, one to choose when to stop) and ten held-out ones have the shapes of the KiTS19
-label maps 180 to 194, which the shipped student did not learn from, simulated on the held-out scanner: virtual
+Five labelled cases (four to learn from, one to choose when to stop) and ten held-out ones have the shapes of the label
+maps 180 to 194 of KiTS, which the shipped student did not learn from, simulated on the held-out scanner: virtual
 monoenergetic images of 40 keV of the nephrographic phase, in which what takes up iodine is 2.7 times as far above 40 HU
 (cortex at 190 to 580 HU), coarse noise of 38 HU and a softer kernel than any in its training. The old test cases are
-those of the student's own recipe.
+those of --recipe, the student's own.
 Methods: ``none`` learns from labels alone, ``kd`` and ``hlfd+kd`` are guided by the student as it was on the replayed
 patches.
 
@@ -34,6 +34,7 @@ import torch
 
 from hlfd.config import SegmentSettings
 from hlfd.data.layouts import find_cases
+from hlfd.data.pool import shape_of
 from hlfd.events import Event, Progress, Stage, Warn
 from hlfd.files import write_json, write_text
 from hlfd.inference.segmenter import Segmenter
@@ -42,7 +43,7 @@ from hlfd.labels import PHANTOM_LABELS
 from hlfd.models.amend import add_quality
 from hlfd.models.package import ModelPackage, file_sha256, load_package
 from hlfd.models.registry import find
-from hlfd.phantom import AnatomySettings, Scan, Tissue, build_anatomy, load_kits, render, to_labels
+from hlfd.phantom import AnatomySettings, Scan, Tissue, build_anatomy, render, to_labels
 from hlfd.phantom.intensity import draw_patient
 from hlfd.training.assess import KINDS, SEGMENTATION, make_test_case, task_labels
 from hlfd.training.dataset_evaluate import score_case
@@ -110,7 +111,7 @@ def held_out_scan(rng: np.random.Generator) -> Scan:
     )
 
 
-def make_cases(folder: Path, sizes: Sizes) -> Path:
+def make_cases(folder: Path, shapes: str, sizes: Sizes) -> Path:
     """Write the cases of the held-out scanner that are missing, and the list of all; return the list."""
     rows = ["id,image,label"]
     for case in (*sizes.labelled, *sizes.held_out):
@@ -120,7 +121,7 @@ def make_cases(folder: Path, sizes: Sizes) -> Path:
             tell(f"simulating {name}")
             seed = int(np.random.default_rng([SEED, case]).integers(2**31))
             settings = AnatomySettings(spacing_mm=sizes.spacing_mm)
-            anatomy = build_anatomy(settings, seed, load_kits(case))
+            anatomy = build_anatomy(settings, seed, shape_of(case, shapes))
             scan = held_out_scan(np.random.default_rng([SEED, case, 1]))
             hu = render(anatomy.tissue, anatomy.spacing_mm, seed, scan=scan).round().numpy().astype(np.int16)
             folder.mkdir(parents=True, exist_ok=True)
@@ -132,9 +133,8 @@ def make_cases(folder: Path, sizes: Sizes) -> Path:
     return folder / "cases.csv"
 
 
-def old_cases(folder: Path, sizes: Sizes) -> list[tuple[str, Path, Path]]:
+def old_cases(recipe: Recipe, sizes: Sizes) -> list[tuple[str, Path, Path]]:
     """Return name, image and truth of the student's own test cases, simulated where they are missing."""
-    recipe: Recipe = replace(read_recipe(RECIPE), folder=folder)
     if sizes is QUICK:
         recipe = replace(recipe, test=replace(recipe.test, anatomy={"spacing_mm": sizes.spacing_mm}))
     first = recipe.test.cases[0]
@@ -208,8 +208,9 @@ def tune(method: str, model: str, data: Path, out: Path, sizes: Sizes, options: 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Do all of it; return what is written."""
     out, sizes = options.out, QUICK if options.quick else Sizes()
-    data = make_cases(out / "cases", sizes)
-    old = old_cases(out / "old", sizes)
+    recipe: Recipe = replace(read_recipe(options.recipe), folder=out / "old")
+    data = make_cases(out / "cases", recipe.test.shapes, sizes)
+    old = old_cases(recipe, sizes)
     base = without_limits(find(options.model), out / "base")
     before = score_old(base, old, out / "old-before.json")
     measured: dict[str, Any] = {
@@ -267,6 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="kidney")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="whose test cases are the old ones")
     parser.add_argument("--methods", nargs="+", default=["none", "kd", "hlfd+kd"])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--steps", type=int, default=0)

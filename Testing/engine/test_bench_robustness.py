@@ -17,7 +17,7 @@ from hlfd.models.package import load_package
 from hlfd.phantom.variation import Variation
 from hlfd.volume import LabelMap
 
-SMALL = Patients(drawn=True, spacing_mm=5.0, shape=(52, 60, 80))
+SMALL = Patients(shapes="procedural", spacing_mm=5.0, shape=(52, 60, 80))
 LEFT, TUMOR, CYST, RIGHT = (label.value for label in KIDNEY_LABELS)
 AFFINE = np.array([[5.0, 0, 0, -97.5], [0, 5, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]])
 
@@ -40,6 +40,11 @@ def test_every_condition_has_its_own_name_and_the_first_is_the_base():
 def test_an_unknown_condition_names_the_nearest():
     with pytest.raises(ConfigError, match="native"):
         conditions_named(["nativ"])
+
+
+def test_unknown_shapes_name_the_nearest():
+    with pytest.raises(ConfigError, match="kits23"):
+        Patients(shapes="kits24")
 
 
 def test_slices_are_as_thick_as_the_condition_says_and_cover_the_same_body(patient):

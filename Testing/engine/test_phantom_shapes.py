@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from hlfd.data.pool import PoolSettings
+from hlfd.data.pool import shape_of
 from hlfd.errors import InputError
 from hlfd.phantom import AnatomySettings, build_anatomy, kits_cases, load_kits, sheet, to_labels
 from hlfd.phantom.shapes import kits_kidneys, procedural_kidneys, shared_data, to_ras
@@ -106,10 +106,9 @@ def test_label_maps_of_kits23_are_read_from_their_folder(tmp_path, monkeypatch):
     image.SetSpacing((2.0, 2.0, 2.0))
     (tmp_path / "case_00210").mkdir()
     sitk.WriteImage(image, tmp_path / "case_00210" / "segmentation.nii.gz")
-    settings = PoolSettings((210, 211), shapes="kits23")
-    assert (settings.shape_of(210).array == 3).sum() == 8**3
+    assert (shape_of(210, "kits23").array == 3).sum() == 8**3
     with pytest.raises(InputError, match=r"case_00211.*HLFD_KITS23"):
-        settings.shape_of(211)
+        shape_of(211, "kits23")
 
 
 @pytest.mark.skipif(not (shared_data() / "kits19").is_dir(), reason="the KiTS19 label maps are not at hand")

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from hlfd.config import look_up
+from hlfd.data.pool import SHAPES, shape_of
 from hlfd.labels import KIDNEY_LEFT, KIDNEY_RIGHT, PHANTOM_LABELS
-from hlfd.phantom import AcquisitionSettings, Anatomy, AnatomySettings, load_kits, render, to_labels
+from hlfd.phantom import AcquisitionSettings, Anatomy, AnatomySettings, render, to_labels
 from hlfd.phantom.anatomy import build_variations
 from hlfd.phantom.variation import Variation
 from hlfd.volume import LabelMap, Volume
@@ -75,12 +76,15 @@ def conditions_named(names: list[str] | None) -> tuple[Condition, ...]:
 class Patients:
     """Which patients are scanned."""
 
-    drawn: bool = False
-    """Drawn kidneys with one tumor, in place of the shapes of KiTS19's label maps."""
+    shapes: str = "kits19"
+    """Kidneys of these label maps (``hlfd.data.pool.SHAPES``); procedural ones have one tumor."""
     spacing_mm: float = 1.25
     """Spacing of the anatomy, and of the images in plane."""
     shape: tuple[int, int, int] = (208, 240, 320)
     """Voxels of the anatomy along (k, j, i): 260 mm of the body, 300 x 400 mm in plane."""
+
+    def __post_init__(self) -> None:
+        look_up(self.shapes, SHAPES, "shapes")
 
     def build(self, case: int, variations: Sequence[Variation]) -> dict[Variation, Anatomy]:
         """Return the anatomies of a case; all variations of it are drawn from one seed."""
@@ -91,7 +95,7 @@ class Patients:
             shape=self.shape,
             size=float(rng.uniform(0.92, 1.08)),
             fatness=float(rng.uniform(0.1, 0.6)),
-            tumors=1 if self.drawn else 0,
+            tumors=1 if self.shapes == "procedural" else 0,
             tumor_mm=(15.0, 60.0),
             cysts=1,
             missing_kidney="none",
@@ -99,7 +103,7 @@ class Patients:
             arms=False,
             centre_z=-5.0,
         )
-        return build_variations(settings, seed, variations, None if self.drawn else load_kits(case))
+        return build_variations(settings, seed, variations, shape_of(case, self.shapes))
 
 
 def scan(anatomy: Anatomy, condition: Condition) -> tuple[Volume, LabelMap]:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=int, default=15, help="patients per condition, at most 15 (default: all)")
     parser.add_argument("--conditions", nargs="+", metavar="NAME", help='such as base native "slices 5"; default: all')
     parser.add_argument(
-        "--drawn", action="store_true", help="drawn kidneys, where the KiTS19 label maps are not at hand"
+        "--shapes", default="kits19", help="kidneys of kits19 (default) or kits23, or procedural: drawn ones"
     )
     parser.add_argument(
         "--out",
@@ -42,7 +42,7 @@ def measure(args: argparse.Namespace, console: Console, cancel: CancelToken) -> 
     if not 1 <= args.cases <= len(TEST_CASES):
         raise UsageError(f"--cases is {args.cases}; 1 to {len(TEST_CASES)} were expected.")
     settings = RobustnessSettings(
-        TEST_CASES[: args.cases], conditions_named(args.conditions), Patients(args.drawn), args.threads
+        TEST_CASES[: args.cases], conditions_named(args.conditions), Patients(args.shapes), args.threads
     )
     if args.sheet is not None:
         return _sheet(args.sheet, settings, console)

@@ -18,6 +18,8 @@ from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
 from hlfd.processes import run_all
 from hlfd.volume import LabelMap
 
+SHAPES = ("kits19", "kits23", "procedural")
+"""Where kidneys come from: real label maps, or drawn where those are not at hand."""
 _POINTS = 1000  # positions kept per component: enough to reach every part, small enough to read at once
 _LEAST_VOXELS = 8  # smaller components are crumbs that sampling on a grid left over
 _ALIKE = ("spacing_mm", "seed", "shapes", "anatomy")  # what anatomies of one folder have in common
@@ -36,22 +38,16 @@ class PoolSettings:
     seed: int = 0
     """Seed of the pool; anatomy ``n`` of case ``c`` is a pure function of it."""
     shapes: str = "kits19"
-    """``kits19`` or ``kits23`` for the shapes of real label maps, ``procedural`` where they are not at hand."""
+    """Where the kidneys come from, of ``SHAPES``."""
     anatomy: dict[str, Any] = field(default_factory=dict)
     """Settings of the simulated patients (``AnatomySettings``) that are fixed instead of drawn."""
 
     def __post_init__(self) -> None:
-        look_up(self.shapes, ("kits19", "kits23", "procedural"), "shapes")
+        look_up(self.shapes, SHAPES, "shapes")
         if len(self.cases) != 2 or self.cases[0] > self.cases[1] or self.cases[0] < 0:
             raise ConfigError(f"cases is {self.cases}; a first and a last case number were expected.")
         if self.variants < 1 or self.spacing_mm <= 0:
             raise ConfigError("variants must be at least 1 and spacing_mm above 0.")
-
-    def shape_of(self, case: int) -> LabelMap | None:
-        """Return the label map whose kidneys case ``case`` has, or None for procedural ones."""
-        from hlfd.phantom.shapes import load_kits
-
-        return load_kits(None if self.shapes == "procedural" else case, self.shapes)
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,13 @@ class PoolEntry:
     liver_lesion_points: NDArray[np.float64]
     """Tumours, cysts and haemangiomas of the liver; like ``liver_points`` none in pools made before it had points."""
     body_box: NDArray[np.float64]
+
+
+def shape_of(case: int, shapes: str) -> LabelMap | None:
+    """Return the label map whose kidneys a case has by ``shapes`` (of ``SHAPES``), or None for procedural ones."""
+    from hlfd.phantom.shapes import load_kits
+
+    return load_kits(None if shapes == "procedural" else case, shapes)
 
 
 def build_pool(
@@ -123,7 +126,7 @@ def _build_one(folder: Path, settings: PoolSettings, case: int, variant: int) ->
 
     seed = int(np.random.default_rng([settings.seed, case, variant]).integers(2**31))
     patient = AnatomySettings(**{**settings.anatomy, "spacing_mm": settings.spacing_mm})
-    anatomy = build_anatomy(patient, seed, settings.shape_of(case))
+    anatomy = build_anatomy(patient, seed, shape_of(case, settings.shapes))
     tissue = np.asarray(anatomy.tissue, dtype=np.uint8)
     points = _points(tissue, np.random.default_rng(seed))
     name = _name(case, variant)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hlfd.config import SegmentSettings
-from hlfd.data.pool import PoolSettings
+from hlfd.data.pool import PoolSettings, shape_of
 from hlfd.events import CancelToken, OnEvent, ProgressClock, ignore
 from hlfd.files import write_json
 from hlfd.inference.segmenter import Segmenter
@@ -76,7 +76,7 @@ def simulate_scans(patients: PoolSettings, case: int, seed: int) -> tuple[LabelM
     rng = np.random.default_rng(seed)
     plane, axial = float(rng.uniform(0.8, 1.0)), float(rng.choice([2.0, 2.5, 3.0, 4.0]))
     settings = AnatomySettings(**{"spacing_mm": (plane, plane, axial), **patients.anatomy})
-    anatomy = build_anatomy(settings, seed, patients.shape_of(case))
+    anatomy = build_anatomy(settings, seed, shape_of(case, patients.shapes))
     volumes = {}
     for kind, phases in KINDS.items():
         acquisition = AcquisitionSettings(phase=str(rng.choice(phases)))
